@@ -1,0 +1,92 @@
+"""Random feasible configurations by rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autosearch.space.errors import ExpressionError, InactiveError, SpaceError, join
+from autosearch.space.expressions import Expression
+from autosearch.space.operators import Value, truth
+
+if TYPE_CHECKING:
+    from autosearch.space.search_space import SearchSpace
+
+_PATIENCE = 20_000  # draws per configuration before giving up: about half a second
+_BATCH = 1_000
+
+
+def draw(space: SearchSpace, rng: np.random.Generator, m: int) -> list[dict[str, Value]]:
+    """`m` values for every searched parameter, conditions and constraints ignored."""
+    rows = space._values_at(rng.random((m, space.dimensions)))
+    for group in space.groups:
+        if group.subspace.sample is not None:
+            for row in rows:
+                row.update(group.outer(group.subspace.sample(rng)))
+    return rows
+
+
+def sample(space: SearchSpace, rng: np.random.Generator, n: int) -> list[dict[str, Value]]:
+    """`n` feasible configurations.
+
+    Raises:
+        SpaceError: hardly any draw meets the constraints; for each, the message has the share that met it.
+    """
+    found: list[dict[str, Value]] = []
+    counts = np.zeros(
+        len(space.require) + 1, dtype=np.int64
+    )  # met by so many draws; the last: could be evaluated
+    drawn = 0
+    while len(found) < n:
+        if drawn >= _PATIENCE * (len(found) + 1):
+            raise _unsatisfiable(space, counts, drawn, len(found))
+        # Never draw more than is missing while draws succeed, so that few draws are wasted.
+        batch = min(_BATCH, max(n - len(found), drawn // 2))
+        drawn += batch
+        for values in draw(space, rng, batch):
+            config = assemble(space, values)
+            if config is None:
+                continue
+            met = [_met(expression, config) for expression in space.require]
+            counts += [*met, True]
+            if all(met) and len(found) < n:
+                found.append(config)
+    return found
+
+
+def assemble(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Value] | None:
+    """The configuration of the values, None if one of its expressions cannot be evaluated.
+
+    Raises:
+        SpaceError: a hook of a subspace handed out a value that is not allowed.
+    """
+    problems: list[SpaceError] = []
+    config = space._assemble(values, problems, trusted=False)
+    wrong = [problem for problem in problems if not isinstance(problem, ExpressionError)]
+    if wrong:
+        raise join(wrong)
+    return None if problems else config
+
+
+def _met(expression: Expression, config: Mapping[str, Value]) -> bool:
+    try:
+        return truth(expression.evaluate(config))
+    except InactiveError:
+        return True
+    except ExpressionError:
+        return False
+
+
+def _unsatisfiable(space: SearchSpace, counts: np.ndarray, drawn: int, found: int) -> SpaceError:
+    shares = [
+        f"{e.text}: met by {count / drawn:.2%}" for e, count in zip(space.require, counts, strict=False)
+    ]
+    if counts[-1] < drawn:
+        shares.append(f"conditions and derived values could be evaluated for {counts[-1] / drawn:.2%}")
+    return SpaceError(
+        f"the constraints seem unsatisfiable: {found} of {drawn:,} random configurations met all of them "
+        f"({'; '.join(shares)}). Loosen a constraint or the ranges.",
+        ("require",),
+    )
