@@ -1,0 +1,41 @@
+# Two commands are enough for a new checkout: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install demo test lint types fast test-slow clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(BIN)/.installed  ## Virtual environment with the tested versions
+
+demo: install  ## Search a classifier for real handwritten digits (a few minutes on 2 cores)
+	$(BIN)/autosearch run studies/digits.yaml
+	$(BIN)/autosearch best studies/digits.yaml
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+test: lint types  ## Lint, types and tests: what continuous integration runs
+	$(BIN)/pytest
+
+fast: install  ## The tests that need no Ray session
+	$(BIN)/pytest -m 'not slow and not gpu and not browser and not ray'
+
+test-slow: install  ## Long and statistical tests
+	$(BIN)/pytest -m slow --timeout 3600
+
+clean:  ## Remove the environment and caches, keep results
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

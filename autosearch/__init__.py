@@ -1,0 +1,83 @@
+"""AutoML for PyTorch: hyperparameters, architectures and learning-rate schedules from one study.
+
+Names load when they are first used, so `import autosearch` costs milliseconds and changes no global state.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autosearch.compose import load
+    from autosearch.core import (
+        AutosearchError,
+        Budget,
+        Decision,
+        Goal,
+        History,
+        Job,
+        Problem,
+        Progress,
+        Resources,
+        Stage,
+        State,
+        Study,
+        Suggestion,
+        Trial,
+    )
+    from autosearch.space import (
+        Categorical,
+        Derived,
+        Fixed,
+        Float,
+        Int,
+        Ordinal,
+        Prior,
+        SearchSpace,
+        Subspace,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "autosearch.compose": ("load",),
+    "autosearch.core": (
+        "AutosearchError",
+        "Budget",
+        "Decision",
+        "Goal",
+        "History",
+        "Job",
+        "Problem",
+        "Progress",
+        "Resources",
+        "Stage",
+        "State",
+        "Study",
+        "Suggestion",
+        "Trial",
+    ),
+    "autosearch.space": (
+        "Categorical",
+        "Derived",
+        "Fixed",
+        "Float",
+        "Int",
+        "Ordinal",
+        "Prior",
+        "SearchSpace",
+        "Subspace",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [*_HOME, "__version__"]  # noqa: PLE0604 - names from a table, all strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'autosearch' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,37 @@
+"""Failures as data: from an exception or a line of text to a cause that policies can read."""
+
+import traceback as tracebacks
+
+from autosearch.core.records import Failure
+
+_OOM_MARKS = (
+    "out of memory",
+    "outofmemory",
+    "cannot allocate memory",
+    "memoryerror",
+    "std::bad_alloc",
+    "oom",
+)
+CAUSES = ("crash", "oom", "timeout", "nan", "preempted", "interrupted", "invalid")
+
+
+def classify(text: str) -> str:
+    """The cause that a line of text points to: `oom` where it speaks of memory, else `crash`."""
+    lowered = text.lower()
+    return "oom" if any(mark in lowered for mark in _OOM_MARKS) else "crash"
+
+
+def from_text(text: str) -> Failure:
+    """A failure that a person or a foreign program reports by a line."""
+    line = text.strip().splitlines()[0] if text.strip() else "no reason given"
+    return Failure(classify(text), line, text if "\n" in text.strip() else "")
+
+
+def from_exception(error: BaseException) -> Failure:
+    """A failure from what training code raised: type and message in one line, with the traceback."""
+    line = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    cause = "oom" if isinstance(error, MemoryError) else classify(f"{type(error).__name__} {error}")
+    if isinstance(error, FloatingPointError):
+        cause = "nan"
+    text = "".join(tracebacks.format_exception(error))
+    return Failure(cause, line, text)

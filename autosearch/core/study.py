@@ -1,0 +1,665 @@
+"""Study: decides what runs next and writes what happened. It runs nothing itself."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from autosearch.core import arguments, plugins
+from autosearch.core.arguments import Direction
+from autosearch.core.curves import keeps_report
+from autosearch.core.errors import ExpressionError, RepeatedFailureError, SpaceError, StudyError
+from autosearch.core.history import History
+from autosearch.core.protocols import Job, Objective, Record, Scheduler, Searcher
+from autosearch.core.queue import Queue
+from autosearch.core.records import (
+    Budget,
+    Decision,
+    Failure,
+    Goal,
+    Json,
+    Problem,
+    Report,
+    State,
+    Suggestion,
+    Transition,
+    Trial,
+)
+from autosearch.core.seeds import derive_seed
+from autosearch.core.settings import Resources, Retries, RunSettings
+from autosearch.core.stages import run_stages
+from autosearch.space import Expression, SearchSpace
+
+Event = Literal["begin", "report", "pause", "retry", "finish", "note"]
+Listener = Callable[[Event, Trial | None, str], None]
+REPEATED_FAILURES = 3
+
+
+class Study:
+    """A search from its problem to its best trial, by ask/tell or through a runner.
+
+    Args:
+        space: parameters by name, a SearchSpace, or the name or path of a shipped space.
+        objectives: metric -> `minimize` or `maximize`; none only for stages.
+        constraints: outcome constraints over metrics, such as `params <= 200000`.
+        require: input constraints between parameters.
+        searcher: a name, `{method: NAME, …options}`, or a Searcher.
+        scheduler: the same for a Scheduler.
+        budget: `trials`, `minutes`, `cost`; None is without limit (the caller ends the loop).
+        seed: of every random choice.
+        storage: None for memory, a journal file's path, or an RDB URL.
+        name: of the study in its storage.
+        workers: trials at once, as searchers see it.
+        fidelity: (min, max) steps for the scheduler; max is where a trial is complete.
+        price_per_hour: of one running trial.
+        retries: attempts more by cause, used by runners through `fail`.
+        queue: folder of configurations queued by hand.
+        record: an open Record, instead of `storage` and `name`.
+        clock: seconds, for study time.
+
+    Raises:
+        SpaceError, ResolveError, OptionError: for what the arguments get wrong.
+        StudyLockedError: if another driver works on the study.
+        StudyMismatchError: if the storage holds the study with another space or other objectives.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | Mapping[str, Any] | str,
+        objectives: Mapping[str, Direction] | Sequence[Goal],
+        *,
+        constraints: Sequence[str | Expression] = (),
+        require: Sequence[str] = (),
+        searcher: str | Mapping[str, Any] | Searcher = "auto",
+        scheduler: str | Mapping[str, Any] | Scheduler | None = None,
+        budget: Budget | Mapping[str, float] | None = None,
+        seed: int = 0,
+        storage: str | Path | None = None,
+        name: str = "study",
+        workers: int = 1,
+        fidelity: tuple[int | None, int | None] = (None, None),
+        price_per_hour: float | None = None,
+        retries: Retries | None = None,
+        queue: Path | None = None,
+        record: Record | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from autosearch.core.opening import open_record, resolve_space
+
+        self.problem = Problem(
+            space=resolve_space(space, require),
+            objectives=arguments.goals(objectives),
+            constraints=tuple(arguments.constraint(c, i) for i, c in enumerate(constraints)),
+            budget=budget if isinstance(budget, Budget) else arguments.budget(budget or {}),
+            workers=workers,
+            seed=seed,
+            fidelity=fidelity,
+            price_per_hour=price_per_hour,
+        )
+        self.searcher: Searcher = plugins.build("searchers", searcher)
+        self.scheduler: Scheduler = plugins.build("schedulers", scheduler or "none")
+        for part in (self.searcher, self.scheduler):
+            if hasattr(part, "check"):
+                part.check(self.problem)
+        milestones = getattr(self.scheduler, "milestones", None)
+        self._milestones = frozenset(milestones(self.problem)) if milestones else frozenset()
+        self.retries = retries or Retries()
+        self.queue = Queue(queue)
+        self.listeners: list[Listener] = []
+        self.record = record or open_record(storage, name, self.problem)
+        self.history = self.record.history().with_problem(self.problem)
+        self.history.stages = self.record.stages()
+        self._waiting = [t.number for t in self.history.by_state(State.RUNNING)]
+        self._interrupted = set(self._waiting)
+        self._decisions: dict[int, Decision] = {}
+        # Clock reading at which a running trial would have begun, had it run without a break.
+        self._started: dict[int, float] = {}
+        self._steps: dict[int, int] = {}
+        self._session_ends: list[Trial] = []
+        self.parent: Study | None = None
+        self._clock, self._origin = clock, clock() - self.history.elapsed_s
+
+    # -- what the study is ---------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def best(self) -> Trial:
+        """The incumbent.
+
+        Raises:
+            StudyError: with several objectives, or without a feasible complete trial.
+        """
+        incumbent = self.history.incumbent
+        if incumbent is None:
+            raise StudyError(f"best: {self.name} has no feasible complete trial yet ({self._counts()}).")
+        return incumbent
+
+    @property
+    def front(self) -> list[Trial]:
+        """Feasible complete trials that none dominates, by number."""
+        return self.history.front
+
+    @property
+    def elapsed_s(self) -> float:
+        """Study time: seconds for which a driver has worked on it, over all sessions."""
+        return self._clock() - self._origin
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Take the time from `clock` (seconds); study time goes on from where it stands."""
+        elapsed = self.elapsed_s
+        self._clock, self._origin = clock, clock() - elapsed
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether `budget.minutes` or `budget.cost` is spent: running trials are to be interrupted."""
+        if self.parent is not None and self.parent.out_of_time:
+            return True
+        budget, price = self.problem.budget, self.problem.price_per_hour
+        if budget.minutes is not None and self.elapsed_s >= 60 * budget.minutes:
+            return True
+        if budget.cost is None or price is None:
+            return False
+        running = sum(self._seconds(n) - self.history[n].seconds for n in self._started)
+        return (self.history.spent.cost or 0.0) + price * running / 3600 >= budget.cost
+
+    @property
+    def out_of_trials(self) -> bool:
+        """Whether no new trial may begin; unfinished ones may still go on."""
+        limit = self.problem.budget.trials
+        return limit is not None and len(self.history) >= limit
+
+    @property
+    def budget_spent(self) -> bool:
+        """Whether nothing is left to do: the budget is spent and, for `trials`, every trial finished."""
+        return self.out_of_time or (self.out_of_trials and not self.history.pending)
+
+    def _counts(self) -> str:
+        counts = {state: len(self.history.by_state(state)) for state in State}
+        return ", ".join(f"{n} {state.value}" for state, n in counts.items() if n) or "no trials"
+
+    # -- ask -----------------------------------------------------------------------------------------------
+
+    @overload
+    def ask(self) -> Trial: ...
+    @overload
+    def ask(self, n: int) -> list[Trial]: ...
+    def ask(self, n: int | None = None) -> Trial | list[Trial]:
+        """The next trial, or a batch of up to `n` that knows its own pending points.
+
+        In order: unfinished trials of an earlier session, configurations queued by hand, the space's first
+        configurations, what the scheduler proposes, what the searcher suggests.
+
+        Raises:
+            StudyError: without `n`, where nothing is left to try.
+        """
+        trials = self.next(1 if n is None else n)
+        if n is not None:
+            return trials
+        if not trials:
+            reason = "the budget is spent" if self.budget_spent else "nothing is left to try"
+            raise StudyError(f"ask: {reason} ({self._counts()}). Raise `budget` to go on.")
+        return trials[0]
+
+    def next(self, n: int) -> list[Trial]:
+        """Up to `n` trials to run now; fewer, or none, where the study has none to give."""
+        started: list[Trial] = []
+        self._refuse_repeated_failures()
+        if self.out_of_time:
+            return started
+        self.import_queue()
+        while len(started) < n and (trial := self._restart()) is not None:
+            started.append(trial)
+        while len(started) < n:
+            wanted = n - len(started)
+            suggestions = self.propose(self.history, wanted)
+            started += self.start(suggestions)
+            if len(suggestions) < wanted:
+                break
+        return started
+
+    def propose(self, history: History, n: int) -> list[Suggestion]:
+        """What to run next after `history`, at most `n`, all from one source. Writes nothing.
+
+        A pure function of the history, so it may run in a thread of its own on a `snapshot`.
+        """
+        thawing = [
+            s for s in self.scheduler.propose(history, n) if s.resume is not None or self._room(history)
+        ]
+        if thawing:
+            return thawing[:n]
+        n = min(n, self._room(history))
+        first = self.problem.space.first[len(history) : len(history) + n]
+        if first:
+            return [Suggestion(config, info={"reason": "first"}) for config in first]
+        return self.searcher.suggest(history, n)[:n] if n else []
+
+    def _room(self, history: History) -> int:
+        limit = self.problem.budget.trials
+        return 10**9 if limit is None else max(0, limit - len(history))
+
+    def start(self, suggestions: Sequence[Suggestion], seen: int | None = None) -> list[Trial]:
+        """Write suggestions that `propose` made from a history of `seen` events as running trials.
+
+        Raises:
+            StudyError: if a suggestion breaks the space's rules or names a trial that it cannot go on from.
+        """
+        seen = self.history.events if seen is None else seen
+        trials = []
+        for index, suggestion in enumerate(suggestions):
+            if suggestion.resume is not None:
+                trials.append(self._thaw(suggestion))
+                continue
+            step = 0 if suggestion.parent is None else self.history[suggestion.parent].checkpoint_step
+            trial = Trial(
+                number=len(self.history),
+                config=self._checked(suggestion),
+                seen=seen,
+                transitions=(Transition(self.history.events, State.RUNNING, step),),
+                info=dict(suggestion.info),
+                parent=suggestion.parent,
+                until=suggestion.until,
+                started_s=self.elapsed_s,
+                batch=(index, len(suggestions)),
+            )
+            self._begin(trial)
+            trials.append(trial)
+        return trials
+
+    def _checked(self, suggestion: Suggestion) -> dict[str, Any]:
+        source = type(self.searcher).__name__
+        try:
+            config = self.problem.space.validate(suggestion.config)
+        except SpaceError as error:
+            raise StudyError(f"{source} suggested a configuration outside the space: {error}") from error
+        parent = suggestion.parent
+        if parent is not None and not (0 <= parent < len(self.history) and self.history[parent].checkpoint):
+            raise StudyError(f"{source} named trial {parent} as parent, which has no checkpoint.")
+        return config
+
+    def _begin(self, trial: Trial) -> None:
+        self.record.begin(trial)
+        self.history._put(trial)
+        if trial.state is State.RUNNING:
+            self._enter(trial)
+
+    def _thaw(self, suggestion: Suggestion) -> Trial:
+        number = suggestion.resume
+        if number is None or self.history[number].state is not State.PAUSED:
+            raise StudyError(f"{type(self.scheduler).__name__} resumed trial {number}, which is not paused.")
+        return self._run_again(self.history[number], until=suggestion.until)
+
+    def _restart(self) -> Trial | None:
+        """The next trial to begin again: lost attempts first, then queued configurations."""
+        if self._waiting:
+            trial = self.history[self._waiting.pop(0)]
+            if trial.number in self._interrupted:
+                self._interrupted.discard(trial.number)
+                trial = dataclasses.replace(trial, attempts=(*trial.attempts, "interrupted"))
+            return self._run_again(trial)
+        queued = next((t for t in self.history.pending if t.state is State.QUEUED), None)
+        return None if queued is None else self._run_again(queued)
+
+    def _run_again(self, trial: Trial, until: int | None = None) -> Trial:
+        fresh = trial.state is State.QUEUED
+        trial = dataclasses.replace(
+            trial,
+            state=State.RUNNING,
+            transitions=(
+                *trial.transitions,
+                Transition(self.history.events, State.RUNNING, trial.checkpoint_step),
+            ),
+            seen=self.history.events if fresh else trial.seen,
+            started_s=self.elapsed_s if fresh else trial.started_s,
+            until=until if until is not None else trial.until,
+        )
+        self.record.amend(trial)
+        self.history._put(trial)
+        self._enter(trial)
+        return trial
+
+    def _enter(self, trial: Trial) -> None:
+        self._started[trial.number] = self._clock() - trial.seconds
+        self._steps[trial.number] = trial.transitions[-1].step
+        self._tell_listeners("begin", trial)
+
+    # -- queue ---------------------------------------------------------------------------------------------
+
+    def enqueue(self, config: Mapping[str, Any], *, info: Mapping[str, Json] | None = None) -> Trial:
+        """Queue a configuration, run before anything a searcher suggests. Missing values take their defaults.
+
+        Raises:
+            SpaceError: if it breaks the space's rules.
+        """
+        trial = Trial(
+            number=len(self.history),
+            config=self.problem.space.validate(config),
+            state=State.QUEUED,
+            seen=self.history.events,
+            transitions=(Transition(self.history.events, State.QUEUED),),
+            info={"reason": "queued", **(info or {})},
+            started_s=self.elapsed_s,
+        )
+        self._begin(trial)
+        return trial
+
+    def import_queue(self) -> None:
+        """Move configurations queued by hand into the record. Called before each suggestion."""
+        if not self.queue:
+            return
+        known = {trial.info.get("queue") for trial in self.history}
+        for item in self.queue.items():
+            if item.identity not in known:
+                try:
+                    self.enqueue(item.config(), info={"queue": item.identity})
+                except SpaceError as error:
+                    item.refuse(str(error))
+                    self._tell_listeners("note", None, f"queued configuration refused: {error}")
+                    continue
+            item.remove()
+
+    # -- report and tell -----------------------------------------------------------------------------------
+
+    def report(
+        self,
+        trial: Trial | int,
+        metrics: Mapping[str, float],
+        *,
+        step: int | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Decision:
+        """Record a report of a running trial and say whether it goes on.
+
+        A trial keeps at most 200 reports (`curves.keeps_report`); one that is not kept decides nothing.
+
+        Args:
+            trial: it, or its number.
+            metrics: numbers by name; objectives may be missing in a report, not in the result.
+            step: fidelity; without it the reports are counted.
+            checkpoint: folder of a checkpoint of this moment.
+
+        Raises:
+            StudyError: if the trial is not running.
+        """
+        current = self._running(trial, "report")
+        step = self._steps[current.number] + 1 if step is None else int(step)
+        self._steps[current.number] = step
+        numbers, seconds = arguments.numbers(metrics), self._seconds(current.number)
+        ends = self._reaches_end(current, step)
+        keep = ends or keeps_report(current.reports, step, self._milestones)
+        report = Report(step, numbers, seconds, self.history.events, attempt=len(current.attempts))
+        current = dataclasses.replace(
+            current,
+            metrics=numbers,
+            seconds=seconds,
+            reports=(*current.reports, report) if keep else current.reports,
+        )
+        current = _with_checkpoint(current, checkpoint, step)
+        self.history._put(current)
+        if keep:
+            self.record.report(current)
+        if checkpoint:
+            self.record.amend(current)
+        decision = Decision.STOP if ends else Decision.CONTINUE
+        if keep and not ends and self.problem.signed(numbers) is not None:
+            decision = self.scheduler.decide(self.history, current)
+        self._decisions[current.number] = decision
+        self._tell_listeners("report", current, decision.value)
+        return decision
+
+    def _reaches_end(self, trial: Trial, step: int) -> bool:
+        """Whether `step` is where the trial is complete."""
+        ends = [end for end in (trial.until, self.problem.fidelity[1]) if end is not None]
+        return bool(ends) and step >= min(ends)
+
+    def tell(
+        self,
+        trial: Trial | int,
+        metrics: Mapping[str, float] | float | None = None,
+        *,
+        error: str | BaseException | Failure | None = None,
+        checkpoint: str | Path | None = None,
+        data: Mapping[str, Json] | None = None,
+    ) -> Trial:
+        """End a running trial, or pause it where that was the last decision.
+
+        Args:
+            trial: it, or its number.
+            metrics: the result; a number stands for the only objective; without it, the last report.
+            error: why it failed. Final: retries are the runners' business.
+            checkpoint: folder of its last checkpoint.
+            data: JSON to keep with it.
+
+        Raises:
+            StudyError: if the trial is not running, or a number comes with several objectives.
+        """
+        current = self._running(trial, "tell")
+        decision = self._decisions.pop(current.number, Decision.CONTINUE)
+        current = dataclasses.replace(
+            current,
+            seconds=self._seconds(current.number),
+            data={**current.data, **(data or {})},
+        )
+        current = _with_checkpoint(current, checkpoint, self._steps[current.number])
+        if error is not None:
+            return self._finish(current, State.FAILED, arguments.failure(error))
+        if metrics is not None:
+            current = dataclasses.replace(current, metrics=arguments.numbers(self._named(metrics)))
+        elif decision is Decision.PAUSE:
+            return self._pause(current)
+        ended_early = decision is Decision.STOP and not self._reaches_end(
+            current, self._steps[current.number]
+        )
+        if ended_early:
+            return self._finish(current, State.STOPPED)
+        return self._complete(current)
+
+    def _complete(self, trial: Trial) -> Trial:
+        values = self.problem.signed(trial.metrics)
+        if values is None:
+            missing = [name for name in self.problem.metric_names if name not in trial.metrics]
+            got = ", ".join(trial.metrics) or "nothing"
+            line = f"the trial ended without {' and '.join(map(repr, missing))}; it reported {got}."
+            return self._finish(trial, State.FAILED, Failure("invalid", line))
+        if not all(map(math.isfinite, values)):
+            shown = ", ".join(f"{n}={trial.metrics[n]}" for n in self.problem.metric_names)
+            return self._finish(trial, State.FAILED, Failure("nan", f"the result is not finite: {shown}"))
+        try:
+            violations = self.problem.violations(trial.metrics)
+        except ExpressionError as error:
+            return self._finish(trial, State.FAILED, Failure("invalid", f"constraint: {error}"))
+        return self._finish(dataclasses.replace(trial, values=values, violations=violations), State.COMPLETE)
+
+    def fail(self, trial: Trial | int, failure: Failure) -> Trial:
+        """End an attempt that failed: the trial is tried again where `retries` allow it, else it is failed."""
+        current = self._running(trial, "fail")
+        if current.attempts.count(failure.cause) >= self.retries.allowed(failure.cause):
+            return self.tell(current, error=failure)
+        current = dataclasses.replace(
+            current,
+            attempts=(*current.attempts, failure.cause),
+            seconds=self._seconds(current.number),
+        )
+        self._leave(current)
+        self._waiting.append(current.number)
+        self._tell_listeners("retry", current, failure.message)
+        return current
+
+    def interrupt(self, trial: Trial | int, *, checkpoint: str | Path | None = None) -> Trial:
+        """Let go of a running trial so that the next session goes on with it from its newest checkpoint."""
+        current = self._running(trial, "interrupt")
+        current = dataclasses.replace(current, seconds=self._seconds(current.number))
+        current = _with_checkpoint(current, checkpoint, self._steps[current.number])
+        self._leave(current)
+        self._waiting.append(current.number)
+        self._interrupted.add(current.number)
+        return current
+
+    def _leave(self, trial: Trial) -> None:
+        self.record.amend(trial)
+        self.history._put(trial)
+        self._started.pop(trial.number, None)
+        self._decisions.pop(trial.number, None)
+
+    def _pause(self, trial: Trial) -> Trial:
+        paused = Transition(self.history.events, State.PAUSED, self._steps[trial.number])
+        trial = dataclasses.replace(trial, state=State.PAUSED, transitions=(*trial.transitions, paused))
+        self._leave(trial)
+        self._tell_listeners("pause", trial)
+        return trial
+
+    def _finish(self, trial: Trial, state: State, failure: Failure | None = None) -> Trial:
+        end = Transition(self.history.events, state, self._steps.pop(trial.number, trial.step))
+        trial = dataclasses.replace(
+            trial, state=state, transitions=(*trial.transitions, end), failure=failure
+        )
+        self.record.finish(trial)
+        self.history._put(trial)
+        self._started.pop(trial.number, None)
+        self._session_ends.append(trial)
+        self._tell_listeners("finish", trial)
+        return trial
+
+    def finish_paused(self) -> list[Trial]:
+        """End every paused trial as stopped: called by runners when nothing will thaw them any more."""
+        return [self._finish(t, State.STOPPED) for t in self.history.by_state(State.PAUSED)]
+
+    def _running(self, trial: Trial | int, verb: str) -> Trial:
+        number = trial if isinstance(trial, int) else trial.number
+        if not 0 <= number < len(self.history):
+            raise StudyError(
+                f"{verb}: trial {number} is not in the study, which has {len(self.history)} trials."
+            )
+        current = self.history[number]
+        if current.state is not State.RUNNING or number not in self._started:
+            raise StudyError(f"{verb}: trial {number} is {current.state.value}, not running in this session.")
+        return current
+
+    def _named(self, metrics: Mapping[str, float] | float) -> Mapping[str, float]:
+        if isinstance(metrics, Mapping):
+            return metrics
+        if len(self.problem.objectives) != 1:
+            raise StudyError(
+                f"tell: one number for {len(self.problem.objectives)} objectives. Give a mapping."
+            )
+        return {self.problem.objectives[0].metric: metrics}
+
+    def _seconds(self, number: int) -> float:
+        """Running time of a running trial up to now."""
+        return self._clock() - self._started[number]
+
+    def _refuse_repeated_failures(self) -> None:
+        """End the study where the first trials of this session all failed alike: that is a bug, not bad luck."""
+        ends = self._session_ends[:REPEATED_FAILURES]
+        kinds = {(t.failure.cause, t.failure.message) if t.failure else ("", "") for t in ends}
+        if len(ends) < REPEATED_FAILURES or len(kinds) > 1 or ends[0].failure is None:
+            return
+        failure = ends[0].failure
+        if failure.cause in ("crash", "invalid"):
+            raise RepeatedFailureError(
+                f"the first {len(ends)} trials all failed alike: {failure.message}", failure.traceback
+            )
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    def job(self, trial: Trial, folder: Path | None = None) -> Job:
+        """What a worker needs to run the present attempt of `trial`."""
+        source = trial.checkpoint
+        if source is None and trial.parent is not None:
+            source = self.history[trial.parent].checkpoint
+        return Job(
+            number=trial.number,
+            config=trial.nested,
+            seed=derive_seed(self.problem.seed, "trial", trial.number),
+            folder=folder,
+            checkpoint=None if source is None else Path(source),
+            step=trial.transitions[-1].step,
+            until=trial.until if trial.until is not None else self.problem.fidelity[1],
+            attempt=len(trial.attempts),
+        )
+
+    def keepers(self, best: int) -> set[int]:
+        """Numbers of trials whose newest checkpoint must stay: unfinished ones, the `best` N, possible parents.
+
+        With several objectives the best are taken front by front, within a front by hypervolume.
+        """
+        from autosearch.core.ranking import best_trials
+
+        kept = {trial.number for trial in self.history.pending}
+        kept |= {trial.number for trial in best_trials(self.history, best)}
+        for part in (self.searcher, self.scheduler):
+            if hasattr(part, "needs_checkpoints"):
+                kept |= part.needs_checkpoints(self.history)
+        return kept | {t.parent for t in self.history.pending if t.parent is not None}
+
+    def run(
+        self,
+        objective: Objective | Callable[..., Any],
+        *,
+        trials: int | None = None,
+        minutes: float | None = None,
+        resources: Resources | Mapping[str, Any] | None = None,
+        runner: str | Mapping[str, Any] = "ray",
+        settings: RunSettings | None = None,
+    ) -> "Study":
+        """Run trials of `objective` until the budget is spent; stages first. Returns the study.
+
+        Args:
+            objective: an Objective, or a function called as `f(config)`.
+            trials: budget of this study from now on, in place of the constructor's.
+            minutes: the same in minutes.
+            resources: per trial, and `parallel`.
+            runner: name of a runner, or `{method: NAME, …options}`.
+            settings: everything a runner may be told, in place of `resources`.
+        """
+        if trials is not None or minutes is not None:
+            self.set_budget(Budget(trials, minutes, self.problem.budget.cost))
+        if isinstance(resources, Mapping):
+            resources = Resources(**resources)
+        settings = settings or RunSettings(resources=resources or Resources())
+        if not isinstance(objective, Objective):
+            objective = plugins.load("adapters", "function")(objective)
+        if hasattr(objective, "check"):
+            objective.check(self.problem)
+        worker = plugins.build("runners", runner, settings)
+        run_stages(self, objective, worker)
+        worker.run(self, objective)
+        return self
+
+    def set_budget(self, budget: Budget) -> None:
+        """Change what the study may spend from now on."""
+        self.problem = dataclasses.replace(self.problem, budget=budget)
+        self.history.problem = self.problem
+
+    def set_workers(self, workers: int) -> None:
+        """Tell searchers how many trials run at once."""
+        self.problem = dataclasses.replace(self.problem, workers=workers)
+        self.history.problem = self.problem
+
+    def note(self, text: str) -> None:
+        """Tell listeners something a person should know."""
+        self._tell_listeners("note", None, text)
+
+    def _tell_listeners(self, event: Event, trial: Trial | None, text: str = "") -> None:
+        for listener in self.listeners:
+            listener(event, trial, text)
+
+    def close(self) -> None:
+        """Let go of the record."""
+        self.record.close()
+
+    def __enter__(self) -> "Study":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _with_checkpoint(trial: Trial, checkpoint: str | Path | None, step: int) -> Trial:
+    if checkpoint is None:
+        return trial
+    return dataclasses.replace(trial, checkpoint=str(checkpoint), checkpoint_step=step)
