@@ -12,7 +12,11 @@ from autosearch.space.expressions import Expression
 from autosearch.space.operators import show
 from autosearch.space.parameters import Derived, Parameter
 from autosearch.space.parsing import parse_parameter
+from autosearch.space.scanning import odd_names
 from autosearch.space.subspace import Group, Subspace, full_name, group_of
+
+_MAX_NAME = 200
+_MAX_HINTS = 50  # the search for similar names is not free, and nobody reads more
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Blueprint:
     groups: list[Group] = field(default_factory=list)
     order: tuple[str, ...] = ()
     problems: list[SpaceError] = field(default_factory=list)
+    # Names of parameters that are wrong themselves: others may still refer to them.
     failed: set[str] = field(default_factory=set)
 
 
@@ -65,8 +70,11 @@ def _name_problem(name: object, *, is_subspace: bool) -> str | None:
         return f"a parameter's name is text, not {show(name)}"
     if is_subspace and not name:
         return None
-    if not name or not name.isprintable() or any(c.isspace() or c == "`" for c in name):
-        return f"a parameter's name is printable text without blanks and backticks, not {show(name)}"
+    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or any(c.isspace() or c == "`" for c in name):
+        return (
+            f"a parameter's name is printable text of 1 to {_MAX_NAME} characters without blanks and backticks, "
+            f"not {show(name)}"
+        )
     if not all(name.split(".")):
         return f"a dot in a name stands between two parts, not as in {show(name)}"
     return None
@@ -99,13 +107,16 @@ def _expand(plan: Blueprint, place: str, subspace: Subspace, definition: Mapping
     for i, text in enumerate(subspace.require):
         where = ("space", place, "require", i)
         try:
-            plan.require.append((where, Expression.parse(text, where).renamed(inner)))
+            expression = Expression.parse(text, where)
+            plan.require.append((where, expression.renamed(inner) if place else expression))
         except ExpressionError as error:
             plan.problems.append(ExpressionError(error.message, where))
     plan.groups.append(group_of(place, subspace, overridden))
 
 
 def _rename(plan: Blueprint, parameter: Parameter, names: Mapping[str, str], where: Where) -> Parameter:
+    if not where[1]:  # without a prefix nothing changes, not even the blanks in an expression
+        return parameter
     try:
         if isinstance(parameter, Derived):
             parameter = replace(parameter, expr=parameter.expression.renamed(names))
@@ -148,15 +159,21 @@ def _expressions(plan: Blueprint, name: str) -> list[tuple[str, Expression]]:
 
 
 def _check_expressions(plan: Blueprint) -> None:
-    known = plan.parameters.keys() | plan.failed  # a parameter that is wrong itself is still a known name
+    known = frozenset(plan.parameters.keys() | plan.failed)
+    odd = odd_names(known)
+
+    def check(expression: Expression, where: Where) -> None:
+        hints = known if len(plan.problems) < _MAX_HINTS else ()
+        plan.problems.extend(expression.name_problems(known, odd, hints, where))
+
     for name in plan.parameters:
         for key, expression in _expressions(plan, name):
             where = (*plan.places[name], key)
-            plan.problems.extend(expression.check_names(known, where))
+            check(expression, where)
             if key == "when" and not expression.names:
                 plan.problems.append(ExpressionError(f"names no parameter: {expression.text}", where))
     for where, expression in plan.require:
-        plan.problems.extend(expression.check_names(known, where))
+        check(expression, where)
         if not expression.names:
             plan.problems.append(ExpressionError(f"names no parameter: {expression.text}", where))
 

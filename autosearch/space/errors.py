@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Where = tuple[str | int, ...]
 """A path inside the study file, such as ``("space", "lr", "high")`` or ``("require", 0)``."""
@@ -73,6 +76,18 @@ def join(errors: Sequence[SpaceError]) -> SpaceError:
         raise ValueError("there is no problem to join")
     if len(parts) == 1:
         return parts[0]
-    joined = SpaceError("\n".join(part.located for part in parts))
-    joined._parts = parts
-    return joined
+    return report(parts)
+
+
+def report(errors: Sequence[SpaceError], subject: str = "") -> SpaceError:
+    """As `join`, for people who see no file position: the message names the place even of a single problem.
+
+    Args:
+        errors: at least one problem.
+        subject: what the problems are about; leads each line.
+    """
+    parts = tuple(part for error in errors for part in error.problems)
+    lead = f"{subject}: " if subject else ""
+    whole = SpaceError("\n".join(lead + part.located for part in parts), parts[0].where)
+    whole._parts = parts
+    return whole

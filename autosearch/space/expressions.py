@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autosearch.space.errors import ExpressionError, InactiveError, Where
 from autosearch.space.nearest import did_you_mean
 from autosearch.space.operators import ARITHMETIC, COMPARE, Value, check_number, order, show, truth
-from autosearch.space.scanning import Scan, is_plain_name, quote_name, scan
+from autosearch.space.scanning import Scan, odd_names, quote_name, scan
 
 _MAX_CHARACTERS = 1_000
 _MAX_NODES = 200
@@ -96,17 +96,24 @@ class Expression:
 
     def check_names(self, known: Collection[str], where: Where = ()) -> list[ExpressionError]:
         """One error for every unknown name, and for every known name such as `a/b` written without backticks."""
-        problems, covered = [], set()
-        for name in known:
-            if not is_plain_name(name) and self._scan.has_bare(name):
+        return self.name_problems(frozenset(known), odd_names(known), known, where)
+
+    def name_problems(
+        self, known: frozenset[str], odd: Iterable[str], hints: Iterable[str], where: Where
+    ) -> list[ExpressionError]:
+        """As `check_names`, for many expressions: `odd` are the names that need backticks, `hints` are suggested."""
+        problems: list[ExpressionError] = []
+        covered: set[str] = set()
+        for name in odd:
+            if self._scan.has_bare(name):
                 covered.update(part for part in self.names if part in name)
                 problems.append(
                     ExpressionError(f"'{name}' is a name: write `{name}` in backticks in: {self.text}", where)
                 )
-        for name in sorted(self.names - set(known) - covered):
-            problems.append(
-                ExpressionError(f"unknown name '{name}' in: {self.text}.{did_you_mean(name, known)}", where)
-            )
+        problems.extend(
+            ExpressionError(f"unknown name '{name}' in: {self.text}.{did_you_mean(name, hints)}", where)
+            for name in sorted(self.names - known - covered)
+        )
         return problems
 
     def renamed(self, mapping: Mapping[str, str]) -> Expression:
@@ -171,6 +178,14 @@ class _Builder:
         self.spans: list[_BareSpan] = []
 
     def build(self, node: ast.expr) -> _Step:
+        """The closure of a node; parts without names are computed now, so that `9**9**9` is refused at once."""
+        before = len(self.spans)
+        step = self._build(node)
+        if len(self.spans) == before and not isinstance(node, ast.Constant):
+            return self._constant(step({}))
+        return step
+
+    def _build(self, node: ast.expr) -> _Step:
         match node:
             case ast.Constant():
                 return self._constant(_constant(node))
@@ -240,6 +255,8 @@ class _Builder:
         return logic
 
     def _comparison(self, node: ast.Compare) -> _Step:
+        if len(node.ops) > 1 and any(isinstance(op, ast.In | ast.NotIn) for op in node.ops):
+            raise ExpressionError("'in' cannot be part of a chain of comparisons; use and")
         first = self.build(node.left)
         links = [self._link(op, side) for op, side in zip(node.ops, node.comparators, strict=True)]
 
@@ -263,7 +280,7 @@ class _Builder:
 
             def equality(left: Value, values: _Values) -> tuple[bool, Value]:
                 other = right(values)
-                return (left == other) is same, other
+                return bool(left == other) is same, other
 
             return equality
         if type(op) not in COMPARE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,8 @@ from autosearch.space.operators import Value, show
 from autosearch.space.parameters import Categorical, Ordinal, Searched
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from autosearch.space.search_space import SearchSpace
 
 _FEW = 10  # an Int or gridded Float of so many values is enumerated however few points were asked for

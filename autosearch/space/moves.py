@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from autosearch.space.operators import Value
 from autosearch.space.parameters import Categorical, Ordinal, Searched
 from autosearch.space.sampling import assemble, draw
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from autosearch.space.operators import Value
     from autosearch.space.search_space import SearchSpace
     from autosearch.space.subspace import Group
 
@@ -30,7 +31,8 @@ def neighbours(
     config = space.complete(config)
     hooked = {name: g for g in space.groups if g.subspace.neighbours is not None for name in g.searched}
     movable = [name for name in space.searched if name in config and space.parameters[name].n_values != 1]  # type: ignore[union-attr]
-    seen, found, fruitless = {space.key(config)}, [], 0
+    seen, fruitless = {space.key(config)}, 0
+    found: list[dict[str, Value]] = []
     while movable and len(found) < n and fruitless < _PATIENCE + 8 * len(movable):
         fruitless += 1
         name = movable[int(rng.integers(len(movable)))]
@@ -71,8 +73,9 @@ def _complete(
     space: SearchSpace, values: Mapping[str, Value], rng: np.random.Generator
 ) -> dict[str, Value] | None:
     """Fixed and derived values follow anew; parameters without a value are drawn, in case they become active."""
-    kept = {name: value for name, value in values.items() if name in space.searched}
-    return assemble(space, {**draw(space, rng, 1)[0], **kept})
+    kept = {name: values[name] for name in space.searched if name in values}
+    complete = len(kept) == space.dimensions
+    return assemble(space, kept if complete else {**draw(space, rng, 1)[0], **kept})
 
 
 def _step(parameter: Searched, value: Value, rng: np.random.Generator) -> Value:

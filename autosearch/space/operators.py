@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autosearch.space.errors import ExpressionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Value = None | bool | int | float | str
 """What a parameter or a metric can be."""

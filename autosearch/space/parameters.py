@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 
-from autosearch.space.errors import ExpressionError, SpaceError, join
+from autosearch.space.errors import ExpressionError, SpaceError, report
 from autosearch.space.expressions import Expression
 from autosearch.space.operators import INT_LIMIT, Value, show
 
@@ -63,7 +63,7 @@ class Base:
     def __post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
-            raise join(problems)
+            raise report(problems, type(self).__name__)
 
     @property
     def condition(self) -> Expression | None:
@@ -188,7 +188,8 @@ class Searched(Base):
 
 
 def _bins(indices: np.ndarray, n: int) -> np.ndarray:
-    return (indices + 0.5) / n
+    centres: np.ndarray = (indices + 0.5) / n
+    return centres
 
 
 def _indices(u: np.ndarray, n: int) -> np.ndarray:
@@ -412,7 +413,8 @@ class Int(Numeric):
         if not self.log or self.low == self.high:
             return _bins(np.rint((x - self.low) / self._step), self.n_values)
         low, high = self._log_edges
-        return (np.log(x) - low) / (high - low)
+        u: np.ndarray = (np.log(x) - low) / (high - low)
+        return u
 
     @property
     def _log_edges(self) -> tuple[float, float]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autosearch.space.operators import Value
 from autosearch.space.parameters import Categorical, Confidence, Prior, Searched
 
 if TYPE_CHECKING:
+    from autosearch.space.operators import Value
     from autosearch.space.search_space import SearchSpace
 
 _SPREAD: dict[Confidence, float] = {"low": 0.4, "medium": 0.2, "high": 0.1}  # standard deviation in [0, 1]
@@ -46,10 +46,12 @@ def _density(parameter: Searched, prior: Prior, u: np.ndarray) -> np.ndarray:
         # The rest is spread over all choices, the preferred one included, so that it stays the likeliest of two.
         other = (1 - mass) / n
         chosen = np.array([value == center for value in parameter.from_unit_array(u)])
-        return np.log(np.where(chosen, mass + other, other) * n)
+        weight: np.ndarray = np.log(np.where(chosen, mass + other, other) * n)
+        return weight
     mu, sd = parameter.to_unit(center), _SPREAD[prior.confidence]
     inside = _normal_cdf((1 - mu) / sd) - _normal_cdf(-mu / sd)
-    density: np.ndarray = -0.5 * ((u - mu) / sd) ** 2 - math.log(sd * math.sqrt(2 * math.pi) * inside)
+    height = math.log(sd * math.sqrt(2 * math.pi) * inside)
+    density: np.ndarray = -0.5 * ((u - mu) / sd) ** 2 - height
     return density
 
 

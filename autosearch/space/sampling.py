@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autosearch.space.errors import ExpressionError, InactiveError, SpaceError, join
-from autosearch.space.expressions import Expression
+from autosearch.space.errors import ExpressionError, InactiveError, SpaceError, report
 from autosearch.space.operators import Value, truth
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autosearch.space.expressions import Expression
     from autosearch.space.search_space import SearchSpace
 
 _PATIENCE = 20_000  # draws per configuration before giving up: about half a second
@@ -42,16 +44,17 @@ def sample(space: SearchSpace, rng: np.random.Generator, n: int) -> list[dict[st
     while len(found) < n:
         if drawn >= _PATIENCE * (len(found) + 1):
             raise _unsatisfiable(space, counts, drawn, len(found))
-        # Never draw more than is missing while draws succeed, so that few draws are wasted.
-        batch = min(_BATCH, max(n - len(found), drawn // 2))
+        missing = n - len(found)
+        expected = math.ceil(missing * drawn / len(found)) if found else max(missing, drawn // 2)
+        batch = min(_BATCH, expected)
         drawn += batch
         for values in draw(space, rng, batch):
             config = assemble(space, values)
             if config is None:
                 continue
-            met = [_met(expression, config) for expression in space.require]
-            counts += [*met, True]
-            if all(met) and len(found) < n:
+            flags = [met(expression, config) for expression in space.require]
+            counts += [*flags, True]
+            if all(flags) and len(found) < n:
                 found.append(config)
     return found
 
@@ -66,11 +69,12 @@ def assemble(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Value
     config = space._assemble(values, problems, trusted=False)
     wrong = [problem for problem in problems if not isinstance(problem, ExpressionError)]
     if wrong:
-        raise join(wrong)
+        raise report(wrong)
     return None if problems else config
 
 
-def _met(expression: Expression, config: Mapping[str, Value]) -> bool:
+def met(expression: Expression, config: Mapping[str, Value]) -> bool:
+    """Whether a constraint holds: one that touches an inactive parameter does, one that fails does not."""
     try:
         return truth(expression.evaluate(config))
     except InactiveError:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import keyword
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from autosearch.space.errors import ExpressionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class Scan:
     Attributes:
         source: one line; every backticked name replaced by a marker identifier.
         quoted: marker -> the name that stood in backticks.
-        bare: what is left without strings, backticked names and blanks.
+        bare: what is left without strings and backticked names, blanks squeezed to one.
     """
 
     source: str
@@ -25,12 +29,30 @@ class Scan:
 
     def has_bare(self, name: str) -> bool:
         """Whether `name`, such as `val/acc`, stands outside strings and backticks, blanks or not."""
-        return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", self.bare) is not None
+        if name not in self.bare.replace(" ", ""):  # quick, for spaces with thousands of names
+            return False
+        pattern = "".join(c if c.isalnum() or c == "_" else rf"\s*{re.escape(c)}\s*" for c in name)
+        return re.search(rf"(?<![\w.]){pattern}(?![\w.])", self.bare) is not None
 
 
 def is_plain_name(name: str) -> bool:
     """Whether a name can be written without backticks: dotted identifiers, none of them a Python keyword."""
     return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+
+
+def odd_names(names: Iterable[str]) -> list[str]:
+    """Names such as `val/acc` that, without backticks, would be read as arithmetic of something else."""
+    return [
+        name for name in names if not all(map(str.isidentifier, name.split("."))) and not _is_number(name)
+    ]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def quote_name(name: str) -> str:
@@ -60,8 +82,10 @@ def scan(text: str) -> Scan:
             name = text[position + 1 : end]
             if not name.strip():
                 raise ExpressionError("a name in backticks must not be empty")
-            # The blanks around it keep `a``b` from becoming one marker.
-            source.append(f" {marker}{len(quoted)}_ ")
+            # Blanks keep a`b` and `a``b` from becoming one name.
+            before = " " if _joins(text[position - 1 : position]) else ""
+            after = " " if _joins(text[end + 1 : end + 2]) else ""
+            source.append(f"{before}{marker}{len(quoted)}_{after}")
             quoted[f"{marker}{len(quoted)}_"] = name
             bare.append("\0")
         elif character in "'\"":
@@ -73,9 +97,13 @@ def scan(text: str) -> Scan:
         else:
             end = position
             source.append(" " if character in "\r\n\t\f" else character)
-            bare.append("" if character.isspace() else character)
+            bare.append(" " if character.isspace() else character)
         position = end + 1
-    return Scan("".join(source).strip(), quoted, "".join(bare))
+    return Scan("".join(source).strip(), quoted, " ".join("".join(bare).split()))
+
+
+def _joins(character: str) -> bool:
+    return character.isalnum() or character in ("_", "`")
 
 
 def _end_of_string(text: str, start: int) -> int:

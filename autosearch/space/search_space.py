@@ -16,21 +16,23 @@ import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autosearch.space.building import Blueprint, build
-from autosearch.space.errors import ExpressionError, InactiveError, SpaceError, join
-from autosearch.space.expressions import Expression
+from autosearch.space.errors import InactiveError, SpaceError, report
 from autosearch.space.grid import Grid
 from autosearch.space.moves import neighbours
 from autosearch.space.nearest import did_you_mean
 from autosearch.space.operators import Value, show, truth
 from autosearch.space.parameters import Derived, Fixed, Parameter, Searched
 from autosearch.space.priors import log_prior
-from autosearch.space.sampling import sample
+from autosearch.space.sampling import met, sample
 from autosearch.space.subspace import Config, Group, Subspace
+
+if TYPE_CHECKING:
+    from autosearch.space.expressions import Expression
 
 Definition = Parameter | Subspace | Mapping[str, Any] | Sequence[Any] | Value
 
@@ -53,7 +55,7 @@ class SearchSpace:
     ) -> None:
         plan = build(parameters, require)
         if plan.problems:
-            raise join(plan.problems)
+            raise report(plan.problems)
         self._adopt(plan)
 
     @classmethod
@@ -143,7 +145,7 @@ class SearchSpace:
         ]
         config = self._assemble(values, problems, trusted=False)
         if problems:
-            raise join(problems)
+            raise report(problems)
         return config
 
     def _assemble(self, values: Config, problems: list[SpaceError], *, trusted: bool) -> dict[str, Value]:
@@ -178,18 +180,18 @@ class SearchSpace:
         completed = self.complete(config)
         problems = []
         for expression in self.require:
-            if not _met(expression, completed):
+            if not met(expression, completed):
                 used = ", ".join(
                     f"{name} = {show(completed[name])}" for name in sorted(expression.names & set(completed))
                 )
                 problems.append(SpaceError(f"the constraint {expression.text} is violated with {used}"))
         if problems:
-            raise join(problems)
+            raise report(problems)
         return completed
 
     def satisfies(self, config: Config) -> bool:
         """Whether the constraints hold; one that touches an inactive parameter does, one that fails does not."""
-        return all(_met(expression, config) for expression in self.require)
+        return all(met(expression, config) for expression in self.require)
 
     def sample(self, rng: np.random.Generator, n: int) -> list[dict[str, Value]]:
         """`n` feasible configurations, uniform in the unit cube apart from subspaces that sample themselves.
@@ -241,8 +243,11 @@ class SearchSpace:
                     queue.append(self.complete({**start, **group.outer(inner)}))
                 except SpaceError as error:
                     raise error.under(("space", group.place, "first", i)) from None
-        unique = {self.key(config): config for config in reversed(queue) if self.satisfies(config)}
-        return tuple(reversed(unique.values()))
+        unique: dict[Hashable, dict[str, Value]] = {}
+        for config in queue:
+            if self.satisfies(config):
+                unique.setdefault(self.key(config), config)
+        return tuple(unique.values())
 
     # Encoding
 
@@ -280,7 +285,7 @@ class SearchSpace:
             problems: list[SpaceError] = []
             configs.append(self._assemble(values, problems, trusted=True))
             if problems:
-                raise join(problems)
+                raise report(problems)
         return configs
 
     def decode_feasible(self, X: np.ndarray) -> list[dict[str, Value] | None]:  # noqa: N803
@@ -331,6 +336,8 @@ class SearchSpace:
         Raises:
             SpaceError: the description breaks a rule.
         """
+        if not isinstance(definition, Mapping) or not {"parameters", "require"} <= definition.keys():
+            raise SpaceError("a described space has the keys 'parameters' and 'require'")
         inner = Subspace(
             definition["parameters"], tuple(definition["require"]), tuple(definition.get("first", ()))
         )
@@ -351,9 +358,12 @@ class SearchSpace:
             if new is None:
                 lines.append(f"- {name}")
                 continue
-            for key in dict.fromkeys([*old, *new]):
-                if json.dumps(old.get(key)) != json.dumps(new.get(key)):
-                    lines.append(f"{name}: {key} {_side(old, key)} -> {_side(new, key)}")
+            lines.extend(
+                f"{name}: {key} {_side(old, key)} -> {_side(new, key)}"
+                for key in dict.fromkeys([*old, *new])
+                # As JSON, for which 1, 1.0 and true differ.
+                if json.dumps(old.get(key)) != json.dumps(new.get(key))
+            )
         lines.extend(f"+ {name}" for name in theirs["parameters"] if name not in mine["parameters"])
         lines.extend(f"- require {text}" for text in mine["require"] if text not in theirs["require"])
         lines.extend(f"+ require {text}" for text in theirs["require"] if text not in mine["require"])
@@ -380,15 +390,6 @@ def _settled(parameter: Parameter, config: Config, given_value: Value, *, given:
         if not (both and math.isclose(value, given_value, rel_tol=1e-9)):  # type: ignore[arg-type]
             raise SpaceError(f"is {show(value)} here, not {show(given_value)}; leave it out")
     return value
-
-
-def _met(expression: Expression, config: Config) -> bool:
-    try:
-        return truth(expression.evaluate(config))
-    except InactiveError:
-        return True
-    except ExpressionError:
-        return False
 
 
 def nest(config: Config) -> dict[str, Any]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from autosearch.space.errors import SpaceError, join
+from autosearch.space.errors import SpaceError, report
 from autosearch.space.operators import Value
 from autosearch.space.parameters import Parameter, Searched
 from autosearch.space.parsing import parse_parameter
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Config = Mapping[str, Value]
-"""A flat configuration: dotted names of the active parameters, fixed and derived ones included."""
+"""Flat: dotted names of the active parameters, fixed and derived ones included."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Subspace:
             except SpaceError as error:
                 problems.append(error)
         if problems:
-            raise join(problems)
+            raise report(problems, "Subspace")
         object.__setattr__(self, "parameters", parsed)
         object.__setattr__(self, "require", tuple(self.require))
         object.__setattr__(self, "first", tuple(dict(config) for config in self.first))
