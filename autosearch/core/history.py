@@ -173,7 +173,7 @@ class History(Sequence[Trial]):
     def of(
         cls,
         space: SearchSpace,
-        X: Sequence[Config] | np.ndarray,
+        X: Sequence[Config] | np.ndarray,  # noqa: N803 - a design matrix
         y: np.ndarray,
         *,
         seed: int = 0,

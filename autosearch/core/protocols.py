@@ -257,6 +257,6 @@ class Stage:
     space: SearchSpace
     objective: Objective
     searcher: "str | Mapping[str, Any] | Searcher" = "grid"
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     goals: tuple[Any, ...] = ()
     needs: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
     keep = np.zeros(n, dtype=bool)
     valid = ~np.isnan(values).any(axis=1)
     if m == 1:
-        return valid & (values[:, 0] == np.min(values[valid, 0], initial=math.inf))
+        return np.asarray(valid & (values[:, 0] == np.min(values[valid, 0], initial=math.inf)))
     front = np.empty((0, m))
     for i in np.lexsort(values.T[::-1]):
         row = values[i]

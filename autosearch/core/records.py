@@ -17,7 +17,6 @@ from typing import Any
 from autosearch.space import Config, Expression, SearchSpace, Value, nest
 
 Json = Any  # None, bool, int, float, str, lists and string-keyed mappings of these
-_EMPTY: Mapping[str, Any] = {}
 
 
 class State(StrEnum):
@@ -245,7 +244,7 @@ class Problem:
     space: SearchSpace
     objectives: tuple[Goal, ...]
     constraints: tuple[Expression, ...] = ()
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     workers: int = 1
     seed: int = 0
     fidelity: tuple[int | None, int | None] = (None, None)

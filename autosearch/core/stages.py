@@ -77,5 +77,6 @@ def open_stage(study: "Study", stage: Stage) -> "Study":
         retries=study.retries,
         record=study.record.open_stage(stage.name, problem),
     )
-    sub.parent, sub.listeners = study, study.listeners
+    sub.parent = study
+    sub.listeners.extend(study.listeners)
     return sub

@@ -1,19 +1,21 @@
 """Study: decides what runs next and writes what happened. It runs nothing itself."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from autosearch.core import arguments, plugins
 from autosearch.core.arguments import Direction
+from autosearch.core.clock import StudyClock
 from autosearch.core.curves import keeps_report
-from autosearch.core.errors import ExpressionError, RepeatedFailureError, SpaceError, StudyError
+from autosearch.core.errors import SpaceError, StudyError
 from autosearch.core.history import History
+from autosearch.core.ledger import Ledger, Listener
 from autosearch.core.protocols import Job, Objective, Record, Scheduler, Searcher
 from autosearch.core.queue import Queue
+from autosearch.core.ranking import best_trials
 from autosearch.core.records import (
     Budget,
     Decision,
@@ -21,20 +23,16 @@ from autosearch.core.records import (
     Goal,
     Json,
     Problem,
-    Report,
     State,
     Suggestion,
     Transition,
     Trial,
 )
+from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.seeds import derive_seed
 from autosearch.core.settings import Resources, Retries, RunSettings
 from autosearch.core.stages import run_stages
 from autosearch.space import Expression, SearchSpace
-
-Event = Literal["begin", "report", "pause", "retry", "finish", "note"]
-Listener = Callable[[Event, Trial | None, str], None]
-REPEATED_FAILURES = 3
 
 
 class Study:
@@ -65,7 +63,7 @@ class Study:
         StudyMismatchError: if the storage holds the study with another space or other objectives.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the study's contract, all but two by keyword
         self,
         space: SearchSpace | Mapping[str, Any] | str,
         objectives: Mapping[str, Direction] | Sequence[Goal],
@@ -107,19 +105,15 @@ class Study:
         self._milestones = frozenset(milestones(self.problem)) if milestones else frozenset()
         self.retries = retries or Retries()
         self.queue = Queue(queue)
-        self.listeners: list[Listener] = []
         self.record = record or open_record(storage, name, self.problem)
         self.history = self.record.history().with_problem(self.problem)
         self.history.stages = self.record.stages()
-        self._waiting = [t.number for t in self.history.by_state(State.RUNNING)]
+        self._ledger = Ledger(self.record, self.history, StudyClock(clock, self.history.elapsed_s))
+        self._waiting = [trial.number for trial in self.history.by_state(State.RUNNING)]
         self._interrupted = set(self._waiting)
         self._decisions: dict[int, Decision] = {}
-        # Clock reading at which a running trial would have begun, had it run without a break.
-        self._started: dict[int, float] = {}
-        self._steps: dict[int, int] = {}
         self._session_ends: list[Trial] = []
         self.parent: Study | None = None
-        self._clock, self._origin = clock, clock() - self.history.elapsed_s
 
     # -- what the study is ---------------------------------------------------------------------------------
 
@@ -145,14 +139,18 @@ class Study:
         return self.history.front
 
     @property
+    def listeners(self) -> list[Listener]:
+        """Called as `listener(event, trial, text)` after each change."""
+        return self._ledger.listeners
+
+    @property
     def elapsed_s(self) -> float:
         """Study time: seconds for which a driver has worked on it, over all sessions."""
-        return self._clock() - self._origin
+        return self._ledger.clock.elapsed_s
 
     def use_clock(self, clock: Callable[[], float]) -> None:
         """Take the time from `clock` (seconds); study time goes on from where it stands."""
-        elapsed = self.elapsed_s
-        self._clock, self._origin = clock, clock() - elapsed
+        self._ledger.clock.take(clock)
 
     @property
     def out_of_time(self) -> bool:
@@ -164,7 +162,8 @@ class Study:
             return True
         if budget.cost is None or price is None:
             return False
-        running = sum(self._seconds(n) - self.history[n].seconds for n in self._started)
+        clock = self._ledger.clock
+        running = sum(clock.seconds(n) - self.history[n].seconds for n in clock.running)
         return (self.history.spent.cost or 0.0) + price * running / 3600 >= budget.cost
 
     @property
@@ -208,18 +207,17 @@ class Study:
     def next(self, n: int) -> list[Trial]:
         """Up to `n` trials to run now; fewer, or none, where the study has none to give."""
         started: list[Trial] = []
-        self._refuse_repeated_failures()
+        refuse_repeated_failures(self._session_ends)
         if self.out_of_time:
             return started
         self.import_queue()
         while len(started) < n and (trial := self._restart()) is not None:
             started.append(trial)
         while len(started) < n:
-            wanted = n - len(started)
-            suggestions = self.propose(self.history, wanted)
-            started += self.start(suggestions)
-            if len(suggestions) < wanted:
+            suggestions = self.propose(self.history, n - len(started))
+            if not suggestions:
                 break
+            started += self.start(suggestions)
         return started
 
     def propose(self, history: History, n: int) -> list[Suggestion]:
@@ -266,8 +264,7 @@ class Study:
                 started_s=self.elapsed_s,
                 batch=(index, len(suggestions)),
             )
-            self._begin(trial)
-            trials.append(trial)
+            trials.append(self._ledger.begin(trial))
         return trials
 
     def _checked(self, suggestion: Suggestion) -> dict[str, Any]:
@@ -281,17 +278,11 @@ class Study:
             raise StudyError(f"{source} named trial {parent} as parent, which has no checkpoint.")
         return config
 
-    def _begin(self, trial: Trial) -> None:
-        self.record.begin(trial)
-        self.history._put(trial)
-        if trial.state is State.RUNNING:
-            self._enter(trial)
-
     def _thaw(self, suggestion: Suggestion) -> Trial:
         number = suggestion.resume
         if number is None or self.history[number].state is not State.PAUSED:
             raise StudyError(f"{type(self.scheduler).__name__} resumed trial {number}, which is not paused.")
-        return self._run_again(self.history[number], until=suggestion.until)
+        return self._ledger.again(self.history[number], until=suggestion.until)
 
     def _restart(self) -> Trial | None:
         """The next trial to begin again: lost attempts first, then queued configurations."""
@@ -299,33 +290,10 @@ class Study:
             trial = self.history[self._waiting.pop(0)]
             if trial.number in self._interrupted:
                 self._interrupted.discard(trial.number)
-                trial = dataclasses.replace(trial, attempts=(*trial.attempts, "interrupted"))
-            return self._run_again(trial)
+                trial = self._ledger.lose(trial, "interrupted")
+            return self._ledger.again(trial)
         queued = next((t for t in self.history.pending if t.state is State.QUEUED), None)
-        return None if queued is None else self._run_again(queued)
-
-    def _run_again(self, trial: Trial, until: int | None = None) -> Trial:
-        fresh = trial.state is State.QUEUED
-        trial = dataclasses.replace(
-            trial,
-            state=State.RUNNING,
-            transitions=(
-                *trial.transitions,
-                Transition(self.history.events, State.RUNNING, trial.checkpoint_step),
-            ),
-            seen=self.history.events if fresh else trial.seen,
-            started_s=self.elapsed_s if fresh else trial.started_s,
-            until=until if until is not None else trial.until,
-        )
-        self.record.amend(trial)
-        self.history._put(trial)
-        self._enter(trial)
-        return trial
-
-    def _enter(self, trial: Trial) -> None:
-        self._started[trial.number] = self._clock() - trial.seconds
-        self._steps[trial.number] = trial.transitions[-1].step
-        self._tell_listeners("begin", trial)
+        return None if queued is None else self._ledger.again(queued)
 
     # -- queue ---------------------------------------------------------------------------------------------
 
@@ -344,8 +312,7 @@ class Study:
             info={"reason": "queued", **(info or {})},
             started_s=self.elapsed_s,
         )
-        self._begin(trial)
-        return trial
+        return self._ledger.begin(trial)
 
     def import_queue(self) -> None:
         """Move configurations queued by hand into the record. Called before each suggestion."""
@@ -358,7 +325,7 @@ class Study:
                     self.enqueue(item.config(), info={"queue": item.identity})
                 except SpaceError as error:
                     item.refuse(str(error))
-                    self._tell_listeners("note", None, f"queued configuration refused: {error}")
+                    self._ledger.notify("note", None, f"queued configuration refused: {error}")
                     continue
             item.remove()
 
@@ -385,36 +352,23 @@ class Study:
         Raises:
             StudyError: if the trial is not running.
         """
-        current = self._running(trial, "report")
-        step = self._steps[current.number] + 1 if step is None else int(step)
-        self._steps[current.number] = step
-        numbers, seconds = arguments.numbers(metrics), self._seconds(current.number)
-        ends = self._reaches_end(current, step)
+        current = self._ledger.running(trial, "report")
+        steps = self._ledger.steps
+        steps[current.number] = step = steps[current.number] + 1 if step is None else int(step)
+        numbers, ends = arguments.numbers(metrics), self._reaches_end(current)
         keep = ends or keeps_report(current.reports, step, self._milestones)
-        report = Report(step, numbers, seconds, self.history.events, attempt=len(current.attempts))
-        current = dataclasses.replace(
-            current,
-            metrics=numbers,
-            seconds=seconds,
-            reports=(*current.reports, report) if keep else current.reports,
-        )
-        current = _with_checkpoint(current, checkpoint, step)
-        self.history._put(current)
-        if keep:
-            self.record.report(current)
-        if checkpoint:
-            self.record.amend(current)
+        current = self._ledger.report(current, numbers, keep=keep, checkpoint=checkpoint)
         decision = Decision.STOP if ends else Decision.CONTINUE
         if keep and not ends and self.problem.signed(numbers) is not None:
             decision = self.scheduler.decide(self.history, current)
         self._decisions[current.number] = decision
-        self._tell_listeners("report", current, decision.value)
+        self._ledger.notify("report", current, decision.value)
         return decision
 
-    def _reaches_end(self, trial: Trial, step: int) -> bool:
-        """Whether `step` is where the trial is complete."""
+    def _reaches_end(self, trial: Trial) -> bool:
+        """Whether a running trial has come to the fidelity at which it is complete."""
         ends = [end for end in (trial.until, self.problem.fidelity[1]) if end is not None]
-        return bool(ends) and step >= min(ends)
+        return bool(ends) and self._ledger.steps[trial.number] >= min(ends)
 
     def tell(
         self,
@@ -437,132 +391,60 @@ class Study:
         Raises:
             StudyError: if the trial is not running, or a number comes with several objectives.
         """
-        current = self._running(trial, "tell")
+        current = self._ledger.running(trial, "tell")
         decision = self._decisions.pop(current.number, Decision.CONTINUE)
-        current = dataclasses.replace(
-            current,
-            seconds=self._seconds(current.number),
-            data={**current.data, **(data or {})},
-        )
-        current = _with_checkpoint(current, checkpoint, self._steps[current.number])
+        current = dataclasses.replace(current, data={**current.data, **(data or {})})
+        current = self._ledger.with_checkpoint(current, checkpoint)
         if error is not None:
             return self._finish(current, State.FAILED, arguments.failure(error))
         if metrics is not None:
             current = dataclasses.replace(current, metrics=arguments.numbers(self._named(metrics)))
         elif decision is Decision.PAUSE:
-            return self._pause(current)
-        ended_early = decision is Decision.STOP and not self._reaches_end(
-            current, self._steps[current.number]
-        )
-        if ended_early:
+            return self._ledger.pause(current)
+        if decision is Decision.STOP and not self._reaches_end(current):
             return self._finish(current, State.STOPPED)
-        return self._complete(current)
+        judged = valued(self.problem, current)
+        if isinstance(judged, Failure):
+            return self._finish(current, State.FAILED, judged)
+        return self._finish(judged, State.COMPLETE)
 
-    def _complete(self, trial: Trial) -> Trial:
-        values = self.problem.signed(trial.metrics)
-        if values is None:
-            missing = [name for name in self.problem.metric_names if name not in trial.metrics]
-            got = ", ".join(trial.metrics) or "nothing"
-            line = f"the trial ended without {' and '.join(map(repr, missing))}; it reported {got}."
-            return self._finish(trial, State.FAILED, Failure("invalid", line))
-        if not all(map(math.isfinite, values)):
-            shown = ", ".join(f"{n}={trial.metrics[n]}" for n in self.problem.metric_names)
-            return self._finish(trial, State.FAILED, Failure("nan", f"the result is not finite: {shown}"))
-        try:
-            violations = self.problem.violations(trial.metrics)
-        except ExpressionError as error:
-            return self._finish(trial, State.FAILED, Failure("invalid", f"constraint: {error}"))
-        return self._finish(dataclasses.replace(trial, values=values, violations=violations), State.COMPLETE)
+    def _finish(self, trial: Trial, state: State, failure: Failure | None = None) -> Trial:
+        trial = self._ledger.finish(trial, state, failure)
+        self._session_ends.append(trial)
+        return trial
 
     def fail(self, trial: Trial | int, failure: Failure) -> Trial:
-        """End an attempt that failed: the trial is tried again where `retries` allow it, else it is failed."""
-        current = self._running(trial, "fail")
+        """End an attempt that failed; the trial is tried again where `retries` allow it."""
+        current = self._ledger.running(trial, "fail")
         if current.attempts.count(failure.cause) >= self.retries.allowed(failure.cause):
             return self.tell(current, error=failure)
-        current = dataclasses.replace(
-            current,
-            attempts=(*current.attempts, failure.cause),
-            seconds=self._seconds(current.number),
-        )
-        self._leave(current)
-        self._waiting.append(current.number)
-        self._tell_listeners("retry", current, failure.message)
+        current = self._let_go(current, failure.cause)
+        self._ledger.notify("retry", current, failure.message)
         return current
 
     def interrupt(self, trial: Trial | int, *, checkpoint: str | Path | None = None) -> Trial:
         """Let go of a running trial so that the next session goes on with it from its newest checkpoint."""
-        current = self._running(trial, "interrupt")
-        current = dataclasses.replace(current, seconds=self._seconds(current.number))
-        current = _with_checkpoint(current, checkpoint, self._steps[current.number])
-        self._leave(current)
-        self._waiting.append(current.number)
+        current = self._ledger.with_checkpoint(self._ledger.running(trial, "interrupt"), checkpoint)
+        current = self._let_go(current, None)
         self._interrupted.add(current.number)
+        self._ledger.notify("interrupt", current)
         return current
 
-    def _leave(self, trial: Trial) -> None:
-        self.record.amend(trial)
-        self.history._put(trial)
-        self._started.pop(trial.number, None)
+    def _let_go(self, trial: Trial, cause: str | None) -> Trial:
         self._decisions.pop(trial.number, None)
-
-    def _pause(self, trial: Trial) -> Trial:
-        paused = Transition(self.history.events, State.PAUSED, self._steps[trial.number])
-        trial = dataclasses.replace(trial, state=State.PAUSED, transitions=(*trial.transitions, paused))
-        self._leave(trial)
-        self._tell_listeners("pause", trial)
-        return trial
-
-    def _finish(self, trial: Trial, state: State, failure: Failure | None = None) -> Trial:
-        end = Transition(self.history.events, state, self._steps.pop(trial.number, trial.step))
-        trial = dataclasses.replace(
-            trial, state=state, transitions=(*trial.transitions, end), failure=failure
-        )
-        self.record.finish(trial)
-        self.history._put(trial)
-        self._started.pop(trial.number, None)
-        self._session_ends.append(trial)
-        self._tell_listeners("finish", trial)
-        return trial
+        self._waiting.append(trial.number)
+        return self._ledger.leave(trial, cause)
 
     def finish_paused(self) -> list[Trial]:
         """End every paused trial as stopped: called by runners when nothing will thaw them any more."""
         return [self._finish(t, State.STOPPED) for t in self.history.by_state(State.PAUSED)]
 
-    def _running(self, trial: Trial | int, verb: str) -> Trial:
-        number = trial if isinstance(trial, int) else trial.number
-        if not 0 <= number < len(self.history):
-            raise StudyError(
-                f"{verb}: trial {number} is not in the study, which has {len(self.history)} trials."
-            )
-        current = self.history[number]
-        if current.state is not State.RUNNING or number not in self._started:
-            raise StudyError(f"{verb}: trial {number} is {current.state.value}, not running in this session.")
-        return current
-
     def _named(self, metrics: Mapping[str, float] | float) -> Mapping[str, float]:
         if isinstance(metrics, Mapping):
             return metrics
         if len(self.problem.objectives) != 1:
-            raise StudyError(
-                f"tell: one number for {len(self.problem.objectives)} objectives. Give a mapping."
-            )
+            raise StudyError(f"tell: one number, {len(self.problem.objectives)} objectives. Give a mapping.")
         return {self.problem.objectives[0].metric: metrics}
-
-    def _seconds(self, number: int) -> float:
-        """Running time of a running trial up to now."""
-        return self._clock() - self._started[number]
-
-    def _refuse_repeated_failures(self) -> None:
-        """End the study where the first trials of this session all failed alike: that is a bug, not bad luck."""
-        ends = self._session_ends[:REPEATED_FAILURES]
-        kinds = {(t.failure.cause, t.failure.message) if t.failure else ("", "") for t in ends}
-        if len(ends) < REPEATED_FAILURES or len(kinds) > 1 or ends[0].failure is None:
-            return
-        failure = ends[0].failure
-        if failure.cause in ("crash", "invalid"):
-            raise RepeatedFailureError(
-                f"the first {len(ends)} trials all failed alike: {failure.message}", failure.traceback
-            )
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -583,12 +465,10 @@ class Study:
         )
 
     def keepers(self, best: int) -> set[int]:
-        """Numbers of trials whose newest checkpoint must stay: unfinished ones, the `best` N, possible parents.
+        """Numbers of trials whose newest checkpoint stays: unfinished ones, the `best` N, possible parents.
 
         With several objectives the best are taken front by front, within a front by hypervolume.
         """
-        from autosearch.core.ranking import best_trials
-
         kept = {trial.number for trial in self.history.pending}
         kept |= {trial.number for trial in best_trials(self.history, best)}
         for part in (self.searcher, self.scheduler):
@@ -621,13 +501,15 @@ class Study:
         if isinstance(resources, Mapping):
             resources = Resources(**resources)
         settings = settings or RunSettings(resources=resources or Resources())
-        if not isinstance(objective, Objective):
-            objective = plugins.load("adapters", "function")(objective)
-        if hasattr(objective, "check"):
-            objective.check(self.problem)
+        if isinstance(objective, Objective):
+            work: Objective = objective
+        else:
+            work = plugins.load("adapters", "function")(objective)
+        if hasattr(work, "check"):
+            work.check(self.problem)
         worker = plugins.build("runners", runner, settings)
-        run_stages(self, objective, worker)
-        worker.run(self, objective)
+        run_stages(self, work, worker)
+        worker.run(self, work)
         return self
 
     def set_budget(self, budget: Budget) -> None:
@@ -642,11 +524,7 @@ class Study:
 
     def note(self, text: str) -> None:
         """Tell listeners something a person should know."""
-        self._tell_listeners("note", None, text)
-
-    def _tell_listeners(self, event: Event, trial: Trial | None, text: str = "") -> None:
-        for listener in self.listeners:
-            listener(event, trial, text)
+        self._ledger.notify("note", None, text)
 
     def close(self) -> None:
         """Let go of the record."""
@@ -657,9 +535,3 @@ class Study:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _with_checkpoint(trial: Trial, checkpoint: str | Path | None, step: int) -> Trial:
-    if checkpoint is None:
-        return trial
-    return dataclasses.replace(trial, checkpoint=str(checkpoint), checkpoint_step=step)
