@@ -1,0 +1,84 @@
+from collections.abc import Callable, Generator
+
+import pytest
+
+from autosearch.core import Budget, Decision, Goal, Job, Progress, Stage, State, Study, StudyError
+from autosearch.core.stages import open_stage, ordered, run_stages
+from autosearch.space import Float, SearchSpace
+
+from .conftest import DrawSearcher
+
+SPACE = SearchSpace({"block": Float(0.0, 1.0)})
+
+
+class Score:
+    def run(self, job: Job) -> Generator[Progress, Decision, None]:
+        yield Progress({}, data={"table": [job.number]})
+
+
+class Final:
+    def stages(self, problem: object) -> list[Stage]:
+        return [stage("train", ("score",), (Goal("loss"),)), stage("score")]
+
+    def run(self, job: Job) -> Generator[Progress, Decision, None]:
+        yield Progress({"loss": 1.0})
+
+
+class PlainRunner:
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def run(self, study: Study, objective: Score | Final) -> None:
+        self.ran.append(study.name)
+        while trials := study.next(1):
+            for progress in objective.run(study.job(trials[0])):
+                study.report(trials[0], {"loss": 0.5} if study.problem.objectives else progress.metrics)
+            study.tell(trials[0], data=progress.data)
+
+
+def stage(name: str, needs: tuple[str, ...] = (), goals: tuple[Goal, ...] = ()) -> Stage:
+    return Stage(name, SPACE, Score(), DrawSearcher(), Budget(trials=2), goals, needs)
+
+
+def test_stages_stand_behind_what_they_need() -> None:
+    names = [s.name for s in ordered([stage("c", ("a", "b")), stage("a"), stage("b", ("a",))])]
+    assert names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("stages", [[stage("a", ("b",)), stage("b", ("a",))], [stage("a", ("x",))]])
+def test_circles_and_unknown_needs_are_refused(stages: list[Stage]) -> None:
+    with pytest.raises(StudyError, match="need each other or an unknown stage"):
+        ordered(stages)
+
+
+def test_a_stage_given_twice_is_refused() -> None:
+    with pytest.raises(StudyError, match="every name once"):
+        ordered([stage("a"), stage("a")])
+
+
+def test_stages_run_first_once_and_are_read_from_the_history(make_study: Callable[..., Study]) -> None:
+    study = make_study(budget={"trials": 1})
+    runner = PlainRunner()
+    run_stages(study, Final(), runner)
+    assert runner.ran == ["study/score", "study/train"]
+    table = [trial.data["table"] for trial in study.history.stages["score"]]
+    assert table == [[0], [1]]
+    assert study.history.stages["score"][0].state is State.COMPLETE
+    assert study.history.stages["score"][0].values == ()
+    assert study.history.stages["train"][0].values == (0.5,)
+    assert len(study.history) == 0
+    again = PlainRunner()
+    run_stages(study, Final(), again)
+    assert again.ran == []
+
+
+def test_time_of_stages_counts_in_the_study(make_study: Callable[..., Study]) -> None:
+    study = make_study()
+    sub = open_stage(study, stage("score"))
+    assert sub.parent is study
+    study.history.stages = {"score": sub.history}
+    trial = sub.ask()
+    sub.use_clock(lambda: 1e6)
+    sub.tell(trial, {})
+    assert study.history.spent.trials == 0
+    assert study.history.elapsed_s == sub.history.elapsed_s
