@@ -56,7 +56,10 @@ class SearchSpace:
         plan = build(parameters, require)
         if plan.problems:
             raise report(plan.problems)
-        self._adopt(plan)
+        try:
+            self._adopt(plan)
+        except SpaceError as error:
+            raise report([error]) from None
 
     @classmethod
     def collect(
@@ -264,7 +267,7 @@ class SearchSpace:
                 try:
                     encoded[rows, j] = parameter.to_unit_array([configs[i][name] for i in rows])
                 except SpaceError as error:
-                    raise error.under((name,)) from None
+                    raise report([error.under((name,))]) from None
         return encoded
 
     def active(self, configs: Sequence[Config]) -> np.ndarray:
@@ -312,7 +315,7 @@ class SearchSpace:
             try:
                 columns.append(parameter.from_unit_array(X[:, j]))
             except SpaceError as error:
-                raise error.under((name,)) from None
+                raise report([error.under((name,))]) from None
         return [dict(zip(self.searched, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def log_prior(self, X: np.ndarray) -> np.ndarray:  # noqa: N803

@@ -57,7 +57,9 @@ def test_everything_outside_the_language_is_refused_at_parsing(text):
         Expression.parse(text, ("require", 0))
 
 
-@pytest.mark.parametrize("text", ["x" * 1001, "+".join(["x"] * 120), "-" * 60 + "x", "(" * 400, "not " * 200 + "x"])
+@pytest.mark.parametrize(
+    "text", ["x" * 1001, "+".join(["x"] * 120), "-" * 60 + "x", "(" * 400, "not " * 200 + "x"]
+)
 def test_long_large_and_deep_expressions_are_refused_quickly(text):
     start = time.perf_counter()
     with pytest.raises(ExpressionError):
@@ -107,7 +109,9 @@ def test_a_bare_name_with_a_slash_is_told_to_stand_in_backticks(text):
     assert "`val/acc`" in str(error)
 
 
-@pytest.mark.parametrize("text", ["`val/acc` > 1", "x == 'val/acc'", "(val) / acc > 1", "myval/acc > 1", "x in (1, 2)"])
+@pytest.mark.parametrize(
+    "text", ["`val/acc` > 1", "x == 'val/acc'", "(val) / acc > 1", "myval/acc > 1", "x in (1, 2)"]
+)
 def test_other_uses_of_the_same_letters_are_no_error(text):
     known = ["val/acc", "val", "acc", "myval", "x", "in", "1", "and"]
     assert Expression.parse(text).check_names(known) == []

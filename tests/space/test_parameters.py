@@ -3,7 +3,17 @@ import pickle
 import numpy as np
 import pytest
 
-from autosearch.space import Categorical, Derived, Fixed, Float, Int, Ordinal, Prior, SpaceError, parse_parameter
+from autosearch.space import (
+    Categorical,
+    Derived,
+    Fixed,
+    Float,
+    Int,
+    Ordinal,
+    Prior,
+    SpaceError,
+    parse_parameter,
+)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,9 @@ def problems_of(definition):
 
 
 def test_an_unknown_key_is_located_with_the_nearest_legal_one():
-    assert problems_of({"type": "float", "low": 0, "hgih": 1}) == {(("hgih",), "unknown key. Did you mean 'high'?")}
+    assert problems_of({"type": "float", "low": 0, "hgih": 1}) == {
+        (("hgih",), "unknown key. Did you mean 'high'?")
+    }
     assert problems_of({"tpye": "float"}) == {(("tpye",), "unknown key. Did you mean 'type'?")}
 
 
