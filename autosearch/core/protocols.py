@@ -158,7 +158,10 @@ class Learner(Protocol):
 
 
 class Runner(Protocol):
-    """Owns the loop, the workers and the clock. Built as `Runner(settings: RunSettings, **options)`."""
+    """Owns the loop, the workers and the clock. Built as `Runner(settings: RunSettings, **options)`.
+
+    Optional: close() -> None lets go of what it holds between runs (worker processes); called once at the end.
+    """
 
     def __init__(self, settings: "RunSettings") -> None: ...
 

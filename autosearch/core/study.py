@@ -206,6 +206,20 @@ class Study:
 
     def next(self, n: int) -> list[Trial]:
         """Up to `n` trials to run now; fewer, or none, where the study has none to give."""
+        started = self.begin_waiting(n)
+        while len(started) < n and not self.out_of_time:
+            suggestions = self.propose(self.history, n - len(started))
+            if not suggestions:
+                break
+            started += self.start(suggestions)
+        return started
+
+    def begin_waiting(self, n: int) -> list[Trial]:
+        """Up to `n` of the trials that go before every suggestion: lost attempts, then queued configurations.
+
+        Raises:
+            RepeatedFailureError: if the first trials all failed in the same way.
+        """
         started: list[Trial] = []
         refuse_repeated_failures(self._session_ends)
         if self.out_of_time:
@@ -213,11 +227,6 @@ class Study:
         self.import_queue()
         while len(started) < n and (trial := self._restart()) is not None:
             started.append(trial)
-        while len(started) < n:
-            suggestions = self.propose(self.history, n - len(started))
-            if not suggestions:
-                break
-            started += self.start(suggestions)
         return started
 
     def propose(self, history: History, n: int) -> list[Suggestion]:
@@ -508,8 +517,12 @@ class Study:
         if hasattr(work, "check"):
             work.check(self.problem)
         worker = plugins.build("runners", runner, settings)
-        run_stages(self, work, worker)
-        worker.run(self, work)
+        try:
+            run_stages(self, work, worker)
+            worker.run(self, work)
+        finally:
+            if hasattr(worker, "close"):
+                worker.close()
         return self
 
     def set_budget(self, budget: Budget) -> None:
