@@ -307,14 +307,19 @@ class Study:
     # -- queue ---------------------------------------------------------------------------------------------
 
     def enqueue(self, config: Mapping[str, Any], *, info: Mapping[str, Json] | None = None) -> Trial:
-        """Queue a configuration, run before anything a searcher suggests. Missing values take their defaults.
+        """Queue a configuration, run before anything a searcher suggests.
+
+        What `config` leaves out is taken from the incumbent, else from the defaults, else from mid-range.
 
         Raises:
             SpaceError: if it breaks the space's rules.
         """
+        space = self.problem.space
+        incumbent = self.history.incumbent if len(self.problem.objectives) == 1 else None
+        known = {} if incumbent is None else {n: v for n, v in incumbent.config.items() if n in space.searched}
         trial = Trial(
             number=len(self.history),
-            config=self.problem.space.validate(config),
+            config=space.validate({**space.start, **known, **config}),
             state=State.QUEUED,
             seen=self.history.events,
             transitions=(Transition(self.history.events, State.QUEUED),),

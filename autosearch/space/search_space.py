@@ -235,8 +235,13 @@ class SearchSpace:
         """
         return Grid(self, points)
 
+    @property
+    def start(self) -> dict[str, Value]:
+        """A value for every searched parameter: its default, else the middle of its range."""
+        return {name: parameter.start for name, parameter in self._columns.items()}
+
     def _first(self) -> tuple[dict[str, Value], ...]:
-        start = {name: parameter.start for name, parameter in self._columns.items()}
+        start = self.start
         queue: list[dict[str, Value]] = []
         if any(getattr(parameter, "default", None) is not None for parameter in self._columns.values()):
             queue.append(self.complete(start))

@@ -366,3 +366,12 @@ def test_keepers_are_the_unfinished_the_best_and_parents(make_study: Make) -> No
 def test_a_space_that_is_ready_takes_no_second_require(make_study: Make) -> None:
     with pytest.raises(ValueError, match="give it to the SearchSpace itself"):
         make_study(space=SPACE, require=["x < 1"])
+
+
+def test_enqueue_fills_what_is_missing_from_the_incumbent(make_study: Make) -> None:
+    study = make_study()
+    assert study.enqueue({"x": 0.1}).config == {"x": 0.1, "n": 5}
+    study.tell(study.ask(), 1.0)
+    best = study.ask()
+    study.tell(best, 0.5)
+    assert study.enqueue({"x": 0.9}).config == {"x": 0.9, "n": best.config["n"]}
