@@ -1,0 +1,1 @@
+"""Runners: each owns the loop, the workers and the clock of a study."""

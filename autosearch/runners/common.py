@@ -1,0 +1,72 @@
+"""What all runners share: when a study is over, when an attempt is, and how Ctrl-C is taken."""
+
+import math
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from autosearch.core import Failure, Job, Limits, Objective, Study
+
+GRACE_S = 10.0
+
+
+def goes_on(study: Study) -> bool:
+    """Whether it is worth asking the study again. Call it where nothing runs and `study.next` gave nothing.
+
+    Decisions are a function of the history, and nothing runs that could change it: paused trials will never be
+    thawed, so they are ended as stopped. Their ends are news to scheduler and searcher, hence one question more.
+    Where time or cost is spent they stay paused: a larger budget goes on with them.
+    """
+    return not study.out_of_time and bool(study.finish_paused())
+
+
+def last_step(objective: Objective, job: Job) -> float:
+    """Fidelity at which the attempt is known to be complete, inf where its end is not known."""
+    ends = (job.until, getattr(objective, "max_step", None))
+    return min((end for end in ends if end is not None), default=math.inf)
+
+
+def overdue(limits: Limits, seconds: float) -> Failure | None:
+    """The failure of an attempt that has run for `seconds`, if it is past its limit."""
+    if limits.minutes is None or seconds <= 60 * limits.minutes:
+        return None
+    return Failure("timeout", f"ran for {seconds / 60:.2g} minutes; limits.minutes is {limits.minutes:g}.")
+
+
+class Interrupts:
+    """Takes the first Ctrl-C as a wish (`requested`), the next, or one 10 s later, as KeyboardInterrupt.
+
+    So an objective comes as far as its next report, where its state can be saved. Works in the main thread and only
+    in place of Python's own handler; otherwise KeyboardInterrupt comes, or not, as the surrounding program has it.
+    """
+
+    def __init__(self, grace_s: float = GRACE_S) -> None:
+        self.requested = False
+        self._grace_s = grace_s
+        self._timer: threading.Timer | None = None
+        self._installed = False
+
+    def __enter__(self) -> "Interrupts":
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._take)
+            self._installed = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _take(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        # A real signal, not a flag: it also ends a sleep or a read that the objective hangs in.
+        self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGINT))
+        self._timer.daemon = True
+        self._timer.start()

@@ -1,0 +1,1 @@
+"""Schedulers: which trials stop, pause and go on, as functions of the history."""

@@ -1,0 +1,1 @@
+"""Tasks: what a trial executes, the user's own code included."""
