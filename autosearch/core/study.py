@@ -1,6 +1,7 @@
 """Study: decides what runs next and writes what happened. It runs nothing itself."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -232,13 +233,21 @@ class Study:
     def propose(self, history: History, n: int) -> list[Suggestion]:
         """What to run next after `history`, at most `n`, all from one source. Writes nothing.
 
-        A pure function of the history, so it may run in a thread of its own on a `snapshot`.
+        A pure function of the history: the scheduler's proposals, else the searcher's suggestions.
         """
-        thawing = [
+        return self.propose_scheduled(history, n) or self.propose_searched(history, n)
+
+    def propose_scheduled(self, history: History, n: int) -> list[Suggestion]:
+        """What the scheduler wants to run next, at most `n`; quick."""
+        return [
             s for s in self.scheduler.propose(history, n) if s.resume is not None or self._room(history)
-        ]
-        if thawing:
-            return thawing[:n]
+        ][:n]
+
+    def propose_searched(self, history: History, n: int) -> list[Suggestion]:
+        """The space's first configurations, then what the searcher suggests, at most `n`.
+
+        May take long. It may run in a thread of its own on a `snapshot`: nothing else calls the searcher's `suggest`.
+        """
         n = min(n, self._room(history))
         first = self.problem.space.first[len(history) : len(history) + n]
         if first:
@@ -463,14 +472,19 @@ class Study:
     # -- running -------------------------------------------------------------------------------------------
 
     def job(self, trial: Trial, folder: Path | None = None) -> Job:
-        """What a worker needs to run the present attempt of `trial`."""
+        """What a worker needs to run the present attempt of `trial`.
+
+        The seed depends on the study's seed and the configuration, so a trial is reproduced in any order and in any
+        study; a configuration that is tried again gets another one.
+        """
         source = trial.checkpoint
         if source is None and trial.parent is not None:
             source = self.history[trial.parent].checkpoint
+        repeats = sum(other.config == trial.config for other in self.history[: trial.number])
         return Job(
             number=trial.number,
             config=trial.nested,
-            seed=derive_seed(self.problem.seed, "trial", trial.number),
+            seed=derive_seed(self.problem.seed, "trial", json.dumps(trial.config, sort_keys=True), repeats),
             folder=folder,
             checkpoint=None if source is None else Path(source),
             step=trial.transitions[-1].step,
