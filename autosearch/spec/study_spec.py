@@ -1,15 +1,15 @@
 """StudySpec: a study file after reading, checked, with every default and every path resolved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from autosearch.core.errors import SpecError
 from autosearch.core.records import Budget, Goal
 from autosearch.core.settings import Keep, Limits, Resources, Retries
-from autosearch.space import Expression, SearchSpace
+from autosearch.space import Expression, SearchSpace, Where
+from autosearch.spec.document import Document
 
 Form = Literal["task", "function", "optuna", "command"]
 
@@ -82,6 +82,7 @@ class StudySpec:
         data_dir: folder of datasets, None where neither the file nor the environment names one.
         space_definition: `space` as a study file writes it, paths absolute.
         require: input constraints as written beside `space`.
+        document: the file with its places, for problems that are found later.
     """
 
     path: Path
@@ -106,11 +107,19 @@ class StudySpec:
     data_dir: Path | None = None
     space_definition: Mapping[str, Any] | str | None = None
     require: tuple[str, ...] = ()
+    document: Document | None = field(default=None, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
         """Where the study file lies."""
         return self.path.parent
+
+    def error(self, where: Where, message: str) -> SpecError:
+        """The located error for what is found wrong after loading, such as a task that refuses `run.dataset`."""
+        document = Document(str(self.path))
+        if self.document is not None:
+            document = Document(self.document.label, marks=self.document.marks)
+        return document.refusal(where, message)
 
     def resolved(self) -> dict[str, Any]:
         """The study as a file with every default written out; loading it again gives the same study."""

@@ -1,0 +1,364 @@
+"""load_spec: a study file, checked as a whole, as a StudySpec."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from autosearch.core import arguments, plugins
+from autosearch.core.errors import ExpressionError, SpecError
+from autosearch.core.records import Budget, Goal
+from autosearch.core.settings import Keep, Limits, Resources, Retries
+from autosearch.space import Expression, SearchSpace, did_you_mean, nearest
+from autosearch.space.operators import show
+from autosearch.spec.document import Document
+from autosearch.spec.keys import (
+    BUDGET,
+    DIRECTIONS,
+    FORMS,
+    KEEP,
+    LIMITS,
+    PATHS,
+    REQUIRED,
+    RESOURCES,
+    RETRIES,
+    SEED,
+    STUDY,
+    TOP,
+)
+from autosearch.spec.overrides import apply_override
+from autosearch.spec.paths import absolute, absolute_storage, is_file, is_source, split_reference
+from autosearch.spec.plugin_specs import defaults_of, find, read_factory, read_plugin, try_building
+from autosearch.spec.reading import read_file
+from autosearch.spec.spaces import SpaceReader, SpaceSpec
+from autosearch.spec.study_spec import Form, PluginSpec, RunSpec, StudySpec
+from autosearch.spec.values import check_known, read_keys
+
+_PLACEHOLDER = re.compile(r"\{([^\W\d][^{}\s\"'`,:]*)\}")
+
+
+def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
+    """The study in a file.
+
+    Args:
+        path: of the study file; messages show it as it is given.
+        overrides: `key=value` texts, put over the file before it is checked.
+
+    Raises:
+        SpecError: the file cannot be read or breaks rules; every problem with its place.
+    """
+    label = str(path)
+    document = read_file(Path(path), label)
+    if not isinstance(document.data, dict):
+        message = f"must be a mapping with the keys of a study, not {show(document.data)}"
+        document.add((), "the file is empty" if document.data is None else message)
+        raise cast(SpecError, document.error())
+    for override in overrides:
+        apply_override(document, override)
+    loader = _Loader(document, Path(os.path.abspath(path)))  # noqa: PTH100 - without following links
+    return loader.load()
+
+
+def placeholders(command: str) -> tuple[str, ...]:
+    """The names that stand as `{NAME}` in a command, each once, in order."""
+    return tuple(dict.fromkeys(_PLACEHOLDER.findall(command)))
+
+
+class _Loader:
+    """Reads the sections one after the other; each notes its problems in the document."""
+
+    def __init__(self, document: Document, path: Path) -> None:
+        self.document = document
+        self.data: Mapping[str, Any] = document.data
+        self.path = path
+        self.folder = path.parent
+
+    def load(self) -> StudySpec:
+        document, data = self.document, self.data
+        meant = check_known(document, (), data, TOP)
+        run = self._run()
+        for name in REQUIRED:
+            optional = name == "space" and (run is None or run.form == "optuna")
+            if data.get(name) is None and name not in meant and not (optional and name not in data):
+                message = (
+                    "is empty"
+                    if name in data
+                    else f"'{name}' is missing; {TOP[name][0].lower()}{TOP[name][1:]}"
+                )
+                document.add((name,) if name in data else (), message)
+        study = read_keys(document, (), _only(data, "study"), (STUDY,))["study"]
+        seed = read_keys(document, (), _only(data, "seed"), (SEED,))["seed"]
+        objectives = self._objectives()
+        constraints = self._constraints(objectives)
+        reader = SpaceReader(document, self.folder)
+        space = self._space(reader)
+        searcher = self._plugin("searcher", "auto")
+        scheduler = self._plugin("scheduler", None)
+        training = self._training(run, None if space is None else space.space)
+        budget, resources, runner = self._budget_and_resources()
+        settings = {
+            name: read_keys(document, (name,), data.get(name), keys)
+            for name, keys in (("limits", LIMITS), ("retries", RETRIES), ("keep", KEEP))
+        }
+        loggers = self._loggers()
+        if run is not None and run.form == "command" and space is not None:
+            self._check_command(run.target, space.space)
+        paths = self._paths(study)
+        error = document.error(reader.files)
+        if error is not None:
+            raise error
+        # Without a problem, every section has been read.
+        return StudySpec(
+            path=self.path,
+            study=study,
+            run=cast(RunSpec, run),
+            objectives=objectives,
+            budget=budget,
+            space=None if space is None else space.space,
+            searcher=cast(PluginSpec, searcher),
+            output=cast(Path, paths["output"]),
+            storage=str(paths["storage"]),
+            seed=seed,
+            constraints=constraints,
+            scheduler=scheduler,
+            training=training,
+            resources=resources,
+            runner=runner,
+            limits=Limits(**settings["limits"]),
+            retries=Retries(**settings["retries"]),
+            keep=Keep(**settings["keep"]),
+            loggers=loggers,
+            data_dir=cast("Path | None", paths["data_dir"]),
+            space_definition=None if space is None else space.definition,
+            require=() if space is None else space.require,
+            document=document,
+        )
+
+    # -- what runs -------------------------------------------------------------------------------------------
+
+    def _run(self) -> RunSpec | None:
+        data = self.data.get("run")
+        if data is None:
+            return None
+        if not isinstance(data, Mapping):
+            self.document.add(("run",), f"must be a mapping with one of {', '.join(FORMS)}, not {show(data)}")
+            return None
+        forms = [form for form in FORMS if form in data]
+        if len(forms) != 1:
+            self._wrong_forms(data, forms)
+            return None
+        form = cast(Form, forms[0])
+        target = data[form]
+        where = ("run", form)
+        if not isinstance(target, str) or not target.strip():
+            self.document.add(where, f"must be text, not {show(target)}")
+            return None
+        given = {key: value for key, value in data.items() if key != form}
+        if form == "task":
+            return self._task(target, given)
+        check_known(self.document, ("run",), data, (form,))
+        if form == "command":
+            try:
+                shlex.split(target)
+            except ValueError as error:
+                self.document.add(where, f"cannot be split into words ({error}); close every quote")
+            return RunSpec(form, target)
+        return self._reference(form, target)
+
+    def _wrong_forms(self, data: Mapping[str, Any], forms: list[str]) -> None:
+        if forms:
+            message = (
+                f"holds {' and '.join(forms)}; exactly one of {', '.join(FORMS)} says what a trial executes"
+            )
+            self.document.add(("run", forms[1]), message)
+            return
+        close = [key for key in data if nearest(key, FORMS)]
+        for key in close:
+            self.document.add(("run", key), f"unknown key.{did_you_mean(key, FORMS)}")
+        if not close:
+            self.document.add(("run",), f"needs one of {', '.join(FORMS)}, which says what a trial executes")
+
+    def _task(self, name: str, given: dict[str, Any]) -> RunSpec | None:
+        if "data_dir" in given:
+            self.document.add(("run", "data_dir"), "stands at the top of the study file, beside `run`")
+            return None
+        task = read_factory(self.document, "tasks", name, given, ("run",), ("run", "task"))
+        return None if task is None else RunSpec("task", name, given, defaults_of(task, given))
+
+    def _reference(self, form: Form, target: str) -> RunSpec | None:
+        reference = split_reference(target)
+        if reference is None:
+            message = f"must be package.module:name or ./file.py:name, not {show(target)}"
+            self.document.add(("run", form), message)
+            return None
+        home, name = reference
+        if not is_source(home):
+            return RunSpec(form, target)
+        path = absolute(home, self.folder)
+        if not is_file(path):
+            self.document.add(("run", form), f"there is no file {path}")
+            return None
+        return RunSpec(form, f"{path}:{name}")
+
+    def _check_command(self, command: str, space: SearchSpace) -> None:
+        for name in placeholders(command):
+            if name not in space.parameters:
+                hint = did_you_mean(name, space.parameters) or f" Known: {', '.join(space.parameters)}."
+                self.document.add(("run", "command"), f"{{{name}}} is no parameter of the space.{hint}")
+
+    # -- what is searched ------------------------------------------------------------------------------------
+
+    def _objectives(self) -> tuple[Goal, ...]:
+        data = self.data.get("objectives")
+        if data is None:
+            return ()
+        if not isinstance(data, Mapping) or not data:
+            message = f"must be a mapping of metrics to minimize or maximize, not {show(data)}"
+            self.document.add(("objectives",), message)
+            return ()
+        for metric, direction in data.items():
+            message = DIRECTIONS.problem(direction)
+            if message:
+                self.document.add(("objectives", metric), message)
+            if not metric.strip() or not metric.isprintable() or "`" in metric:
+                message = f"a metric's name is printable text without backticks, not {show(metric)}"
+                self.document.add(("objectives", metric), message)
+        return tuple(Goal(metric, direction == "maximize") for metric, direction in data.items())
+
+    def _expressions(self, key: str) -> list[str]:
+        """A list of texts, empty if it is something else."""
+        data = self.data.get(key)
+        if data is None:
+            return []
+        if not isinstance(data, list):
+            self.document.add((key,), f"must be a list of expressions, not {show(data)}")
+            return []
+        return data
+
+    def _constraints(self, objectives: tuple[Goal, ...]) -> tuple[Expression, ...]:
+        metrics = {goal.metric for goal in objectives}
+        constraints = []
+        for i, text in enumerate(self._expressions("constraints")):
+            try:
+                expression = (
+                    arguments.constraint(text, i) if isinstance(text, str) else Expression.parse(text)
+                )
+            except ExpressionError as error:
+                self.document.add(("constraints", i), error.message)
+                continue
+            if not expression.names:
+                self.document.add(("constraints", i), f"names no metric: {expression.text}")
+            # Metrics are known when they are reported; an objective's name without its backticks is known now.
+            self.document.add_all(expression.check_names(expression.names | metrics, ("constraints", i)))
+            constraints.append(expression)
+        return tuple(constraints)
+
+    def _space(self, reader: SpaceReader) -> SpaceSpec | None:
+        require = self._expressions("require")
+        data = self.data.get("space")
+        if data is not None:
+            return reader.read(data, require)
+        if require and "space" not in self.data:
+            self.document.add(("require",), "needs `space`, whose parameters it is about")
+        return None
+
+    # -- who decides -----------------------------------------------------------------------------------------
+
+    def _plugin(self, key: str, default: str | None) -> PluginSpec | None:
+        data = self.data.get(key)
+        if data is None:
+            return None if default is None else read_plugin(self.document, f"{key}s", (key,), default)
+        spec = read_plugin(self.document, f"{key}s", (key,), data)
+        if spec is not None:
+            try_building(self.document, f"{key}s", (key,), spec)
+        return spec
+
+    def _training(self, run: RunSpec | None, space: SearchSpace | None) -> tuple[PluginSpec, ...]:
+        data = self.data.get("training")
+        if data is None:
+            return ()
+        if not isinstance(data, list):
+            self.document.add(("training",), f"must be a list of methods, not {show(data)}")
+            return ()
+        specs: list[PluginSpec] = []
+        taken: dict[str, str] = {}
+        for i, entry in enumerate(data):
+            where = ("training", i)
+            spec = read_plugin(self.document, "training", where, entry)
+            if spec is None:
+                continue
+            specs.append(spec)
+            method = find("training", spec.method)
+            if run is not None and run.form != "task":
+                alone = getattr(method, "standalone", "") or f"{method.__module__}.{method.__qualname__}"
+                message = (
+                    f"acts inside built-in tasks only; beside `{run.form}:` use {alone} in your own loop"
+                )
+                self.document.add(where, message)
+                continue
+            for name in sorted(method.takes(spec.options)):
+                if name in taken:
+                    message = f"{spec.method} sets '{name}', and so does {taken[name]}; keep one of them"
+                    self.document.add(where, message)
+                elif space is not None and name in space.searched:
+                    message = f"{spec.method} sets '{name}', which is searched too; take it out of `space`"
+                    self.document.add(where, message)
+                taken.setdefault(name, spec.method)
+        return tuple(specs)
+
+    # -- what it may take ------------------------------------------------------------------------------------
+
+    def _budget_and_resources(self) -> tuple[Budget, Resources, str]:
+        document = self.document
+        budget = read_keys(document, ("budget",), self.data.get("budget"), BUDGET)
+        resources = read_keys(document, ("resources",), self.data.get("resources"), RESOURCES)
+        runner = resources.pop("runner")
+        given = self.data.get("budget")
+        if isinstance(given, Mapping) and all(value is None for value in given.values()):
+            document.add(("budget",), f"needs at least one of {', '.join(budget)}")
+        if budget["cost"] is not None and not resources["price_per_hour"]:
+            document.add(("budget", "cost"), "needs resources.price_per_hour, by which the cost is counted")
+        if resources["gpus"] > 1 and resources["gpus"] != int(resources["gpus"]):
+            message = f"more than one GPU must be a whole number, not {resources['gpus']}"
+            document.add(("resources", "gpus"), message)
+        self._check_registered("runners", runner, ("resources", "runner"))
+        return Budget(**budget), Resources(**resources), runner
+
+    def _loggers(self) -> tuple[str, ...]:
+        data = self.data.get("loggers")
+        if data is None:
+            return ()
+        if not isinstance(data, list):
+            self.document.add(("loggers",), f"must be a list of names, not {show(data)}")
+            return ()
+        for i, name in enumerate(data):
+            if not isinstance(name, str):
+                self.document.add(("loggers", i), f"must be a name, not {show(name)}")
+            elif name in data[:i]:
+                self.document.add(("loggers", i), f"{name!r} is listed twice")
+            else:
+                self._check_registered("loggers", name, ("loggers", i))
+        return tuple(map(str, data))
+
+    def _check_registered(self, kind: str, name: str, where: tuple[str | int, ...]) -> None:
+        """By name only: loading a runner or a logger takes seconds and tells no more here."""
+        known = plugins.registered(kind)
+        if name not in known:
+            hint = did_you_mean(name, known) or f" Known: {', '.join(known) or 'none'}."
+            self.document.add(where, f"unknown {kind[:-1]} {show(name)}.{hint}")
+
+    def _paths(self, study: str) -> dict[str, Path | str | None]:
+        given = read_keys(self.document, (), _only(self.data, *(key.name for key in PATHS)), PATHS)
+        output = absolute(given["output"] or f"results/{study}", self.folder)
+        storage = absolute_storage(given["storage"] or str(output / "study.journal"), self.folder)
+        data_dir = given["data_dir"] and absolute(given["data_dir"], self.folder)
+        environment = os.environ.get("AUTOSEARCH_DATA")
+        if data_dir is None and environment:
+            data_dir = absolute(environment, Path.cwd())
+        return {"output": output, "storage": storage, "data_dir": data_dir}
+
+
+def _only(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: data[name] for name in names if name in data}
