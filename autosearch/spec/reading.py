@@ -86,6 +86,19 @@ def read_text(text: str, label: str) -> Document:
     return document
 
 
+def read_value(text: str) -> Any:
+    """The plain value of one YAML text, such as the right side of `lr=1e-3`.
+
+    Raises:
+        SpecError: it is not YAML.
+    """
+    document = read_text(text, "value")
+    error = document.error()
+    if error is not None:
+        raise error
+    return document.data
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
     """A value with its place; `value` holds scalars, a list of nodes, or a mapping key -> (place, node)."""
