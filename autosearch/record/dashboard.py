@@ -1,0 +1,134 @@
+"""The Optuna dashboard over a record: read-only, on 127.0.0.1, with constraints respected.
+
+The dashboard's own "best" and front ignore constraints in every format that Optuna has. Served from here, infeasible
+trials are shown, and marked, but never ranked best; plain `optuna-dashboard FILE` cannot do that.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import optuna
+import optuna_dashboard
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import _app
+
+from autosearch.core import RecordError
+from autosearch.core.opening import record_kind
+
+HOST = "127.0.0.1"
+REFUSAL = "This dashboard only shows the record: the running study alone writes it."
+_READING = ("GET", "HEAD", "OPTIONS")
+StartResponse = Callable[..., Any]
+App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+def feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial meets its constraints; one without any does."""
+    return all(value <= 0 for value in trial.system_attrs.get("constraints", ()))
+
+
+def open_storage(location: str) -> BaseStorage:
+    """The Optuna storage at `location`, for reading; its best trial is the best feasible one.
+
+    Raises:
+        RecordError: if there is none, or it cannot be opened.
+    """
+    try:
+        if record_kind(location) == "journal":
+            if not Path(location).is_file():
+                raise RecordError(f"{location}: there is no record yet. `autosearch run` makes it.")
+            storage: BaseStorage = JournalStorage(JournalFileBackend(location))
+        else:
+            storage = RDBStorage(location, skip_table_creation=True)
+    except (OSError, ValueError, optuna.exceptions.OptunaError) as error:
+        raise RecordError(f"the record cannot be opened: {error}") from error
+    plain = type(storage)
+
+    class FeasibleStorage(plain):  # type: ignore[misc, valid-type]
+        """`plain`, but an infeasible trial is never the best."""
+
+        def get_best_trial(self, study_id: int) -> FrozenTrial:
+            trials = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+            candidates = [trial for trial in trials if feasible(trial)]
+            if not candidates:
+                raise ValueError("No feasible trial is complete yet.")
+            maximize = self.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
+            return (max if maximize else min)(candidates, key=lambda trial: trial.value)
+
+    storage.__class__ = FeasibleStorage
+    return storage
+
+
+def app(storage: BaseStorage) -> App:
+    """The dashboard as a WSGI application that answers reading requests only."""
+    plain_front = _app.get_pareto_front_trials
+
+    def feasible_front(
+        trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
+    ) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = plain_front([t for t in trials if feasible(t)], directions)
+        return found
+
+    if plain_front.__name__ != feasible_front.__name__:
+        _app.get_pareto_front_trials = feasible_front
+    dashboard: App = optuna_dashboard.wsgi(storage)
+
+    def reading(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in _READING:
+            return dashboard(environ, start_response)
+        body = json.dumps({"reason": REFUSAL}).encode()
+        start_response(
+            "403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        )
+        return [body]
+
+    return reading
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # WSGIServer asks the name service for this host's name, which can take seconds and is not needed.
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = HOST, self.server_address[1]
+        self.setup_environ()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: a line for each request would bury the address."""
+
+
+def make_server(storage: BaseStorage, port: int = 0) -> WSGIServer:
+    """A server on 127.0.0.1, bound but not serving yet; port 0 takes a free one.
+
+    Raises:
+        RecordError: if the port is in use.
+    """
+    try:
+        server = _Server((HOST, port), _Quiet)
+    except OSError as error:
+        raise RecordError(
+            f"port {port} on {HOST} cannot be used ({error.strerror}). Leave --port out to take a free one."
+        ) from error
+    server.set_app(app(storage))
+    return server
+
+
+def serve(location: str, name: str, *, port: int = 0, ready: Callable[[str], None]) -> None:
+    """Serve the dashboard until the process is interrupted; `ready` gets the address of study `name`."""
+    storage = open_storage(location)
+    with make_server(storage, port) as server:
+        names = {study.study_name: study._study_id for study in storage.get_all_studies()}
+        page = f"studies/{names[name]}" if name in names else ""
+        ready(f"http://{HOST}:{server.server_port}/dashboard/{page}")
+        server.serve_forever(poll_interval=0.2)
