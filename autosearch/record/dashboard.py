@@ -60,7 +60,8 @@ def open_storage(location: str) -> BaseStorage:
             if not candidates:
                 raise ValueError("No feasible trial is complete yet.")
             maximize = self.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
-            return (max if maximize else min)(candidates, key=lambda trial: trial.value)
+            best: FrozenTrial = (max if maximize else min)(candidates, key=lambda trial: trial.value)
+            return best
 
     storage.__class__ = FeasibleStorage
     return storage

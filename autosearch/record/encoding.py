@@ -74,7 +74,7 @@ def internal(parameter: Parameter, value: Value) -> float:
 def external(parameter: Parameter, number: float) -> Value:
     """The inverse of `internal`."""
     if isinstance(parameter, Categorical | Ordinal):
-        return parameter.choices[int(number)]  # type: ignore[no-any-return]
+        return parameter.choices[int(number)]
     return int(number) if isinstance(parameter, Int) else float(number)
 
 
@@ -282,7 +282,7 @@ def trial_of(problem: Problem, number: int, row: Row) -> Trial:
         attempts=tuple(standing.get("attempts", ())),
         started_s=standing["started"],
         seconds=reports[-1].seconds if late else standing["seconds"],
-        batch=tuple(born.get("batch", (0, 1))),  # type: ignore[arg-type]
+        batch=tuple(born.get("batch", (0, 1))),
     )
 
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-def open_memory(location: str, name: str, problem: Problem | None, *, read_only: bool = False) -> StudyRecord:
+def open_memory(
+    location: str,  # noqa: ARG001 - the openers' common signature
+    name: str,
+    problem: Problem | None,
+    *,
+    read_only: bool = False,
+) -> StudyRecord:
     """A record that ends with the process.
 
     Args:

@@ -8,7 +8,7 @@ from autosearch.core.errors import RecordError, StudyMismatchError
 from autosearch.core.history import History
 from autosearch.core.records import Json, Problem, Trial
 from autosearch.record import encoding, packing
-from autosearch.record.store import Draft, Row, Status, Store, StudyRow
+from autosearch.record.store import Change, Draft, Row, Status, Store, StudyRow
 from autosearch.space import nearest
 
 VERSION = 1
@@ -170,7 +170,7 @@ class StudyRecord:
         """Write the end of `trial`. Durable when it returns; never changes again."""
         self._update(trial, encoding.ending(self.problem, trial))
 
-    def _update(self, trial: Trial, change: encoding.Change) -> None:
+    def _update(self, trial: Trial, change: Change) -> None:
         self._check_writable()
         self.store.update_trial(self._id(trial), change)
         self._rows = None
