@@ -1,24 +1,41 @@
 """What all runners share: when a study is over, when an attempt is, and how Ctrl-C is taken."""
 
+import dataclasses
 import math
 import os
 import signal
 import threading
 from types import FrameType, TracebackType
 
-from autosearch.core import Failure, Job, Limits, Objective, Study
+from autosearch.core import Failure, Job, Limits, Objective, Study, Trial
 
 GRACE_S = 10.0
 
 
-def goes_on(study: Study) -> bool:
-    """Whether it is worth asking the study again. Call it where nothing runs and `study.next` gave nothing.
+def next_trials(study: Study, n: int, *, idle: bool) -> list[Trial]:
+    """Up to `n` trials to run now. None while `idle`: the study is over, for now or for good.
 
-    Decisions are a function of the history, and nothing runs that could change it: paused trials will never be
-    thawed, so they are ended as stopped. Their ends are news to scheduler and searcher, hence one question more.
-    Where time or cost is spent they stay paused: a larger budget goes on with them.
+    Where nothing runs and the study has nothing to give, nothing can change by itself any more. Then the scheduler
+    is asked which paused trial it would thaw if no new trial could begin; those that it leaves end as stopped. That
+    is news to scheduler and searcher, hence one question more. Where time or cost is spent, paused trials stay
+    paused: a larger budget goes on with them.
+
+    Args:
+        study: under way.
+        n: free workers.
+        idle: whether no trial runs.
     """
-    return not study.out_of_time and bool(study.finish_paused())
+    while True:
+        trials = study.next(n)
+        if trials or not idle or study.out_of_time:
+            return trials
+        budget = dataclasses.replace(study.problem.budget, trials=len(study.history))
+        closed = study.history.with_problem(dataclasses.replace(study.problem, budget=budget))
+        thawing = [s for s in study.scheduler.propose(closed, n) if s.resume is not None]
+        if thawing:
+            return study.start(thawing)
+        if not study.finish_paused():
+            return []
 
 
 def last_step(objective: Objective, job: Job) -> float:

@@ -3,7 +3,7 @@
 from autosearch.core import Objective, RunSettings, Study, Trial
 from autosearch.runners.attempt import Attempt
 from autosearch.runners.checkpoints import CheckpointStore
-from autosearch.runners.common import Interrupts, goes_on
+from autosearch.runners.common import Interrupts, next_trials
 
 
 class InlineRunner:
@@ -33,12 +33,12 @@ class InlineRunner:
         store = CheckpointStore(study, self._settings.output, self._settings.keep.checkpoints)
         with Interrupts() as interrupts:
             while True:
-                trials = study.next(1)
-                if trials:
-                    self._run(study, objective, trials[0], store, interrupts)
+                trials = next_trials(study, 1, idle=True)
+                for trial in trials:
+                    self._run(study, objective, trial, store, interrupts)
                 if interrupts.requested:
                     raise KeyboardInterrupt
-                if self._settings.debug or not (trials or goes_on(study)):
+                if self._settings.debug or not trials:
                     return
 
     def _run(

@@ -1,0 +1,91 @@
+"""Trials on a virtual clock: hours of parallel training in milliseconds, the same every time."""
+
+import heapq
+import tempfile
+from pathlib import Path
+
+from autosearch.core import Objective, Progress, RunSettings, Study, Trial
+from autosearch.runners.attempt import Attempt
+from autosearch.runners.checkpoints import CheckpointStore
+from autosearch.runners.common import next_trials
+
+
+class SimulatedRunner:
+    """Runs trials on a virtual clock over `Progress.seconds`: for tables, synthetic curves and tests of schedulers.
+
+    `resources.parallel` workers (1 by default) run at once; reports come in the order of virtual time, ties in the
+    order in which their steps began. A step without `seconds` takes none. Limits and budgets in minutes are virtual.
+    A checkpoint is written where a trial pauses, is interrupted or ends among the best; without an `output` it
+    lies in a temporary folder for the time of the run, so a later run begins such trials afresh.
+
+    Args:
+        settings: see above; `debug` raises what a trial raises.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+
+    def run(self, study: Study, objective: Objective) -> None:
+        """Run trials until the study says it is over.
+
+        Raises:
+            RepeatedFailureError: if the first trials all fail alike.
+        """
+        with tempfile.TemporaryDirectory(prefix="autosearch-") as temporary:
+            output = self._settings.output or Path(temporary)
+            _Simulation(study, objective, self._settings, output).run()
+
+
+class _Simulation:
+    """One run: a queue of the steps under way, by the virtual time at which they end."""
+
+    def __init__(self, study: Study, objective: Objective, settings: RunSettings, output: Path) -> None:
+        self._study, self._objective, self._settings = study, objective, settings
+        self._store = CheckpointStore(study, output, settings.keep.checkpoints)
+        self._workers = settings.resources.parallel or 1
+        self._now = 0.0
+        self._order = 0
+        self._steps: list[tuple[float, int, Attempt, Progress]] = []
+
+    def run(self) -> None:
+        self._study.set_workers(self._workers)
+        self._study.use_clock(lambda: self._now)
+        try:
+            while self._fill() or self._steps:
+                self._step()
+        except BaseException:
+            for _, _, attempt, _ in self._steps:
+                attempt.abandon()
+            raise
+
+    def _fill(self) -> bool:
+        """Begin trials on every free worker; whether any was begun."""
+        began = False
+        while trials := self._next():
+            began = True
+            for trial in trials:
+                # Nothing is saved on the way: what a real save costs says nothing in virtual time.
+                attempt = Attempt(
+                    self._study, self._objective, trial, self._store, self._settings, periodic=False
+                )
+                self._advance(attempt)
+        return began
+
+    def _next(self) -> list[Trial]:
+        free = self._workers - len(self._steps)
+        return next_trials(self._study, free, idle=not self._steps) if free else []
+
+    def _advance(self, attempt: Attempt) -> None:
+        progress = attempt.advance()
+        if progress is not None:
+            self._order += 1
+            heapq.heappush(
+                self._steps, (self._now + (progress.seconds or 0.0), self._order, attempt, progress)
+            )
+
+    def _step(self) -> None:
+        """Let the next step end."""
+        if self._steps:
+            self._now, _, attempt, progress = heapq.heappop(self._steps)
+            if attempt.absorb(progress):
+                self._advance(attempt)
