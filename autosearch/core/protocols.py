@@ -90,7 +90,7 @@ class Job:
     Attributes:
         number: of the trial.
         config: nested, as training code takes it.
-        seed: of the trial, from the study's seed and the number alone.
+        seed: of the trial, from the study's seed and the configuration (and how often it was tried before).
         folder: the trial's own folder, kept between attempts; None where nothing may be written.
         checkpoint: folder of the checkpoint to go on from, None to start afresh.
         step: fidelity of that checkpoint, 0 without.

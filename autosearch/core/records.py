@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from autosearch.space import Config, Expression, SearchSpace, Value, nest
+from autosearch.space import Config, Expression, ExpressionError, SearchSpace, Value, nest
 
 Json = Any  # None, bool, int, float, str, lists and string-keyed mappings of these
 
@@ -261,13 +261,19 @@ class Problem:
         return tuple(goal.sign * float(metrics[goal.metric]) for goal in self.objectives)
 
     def violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """(c,) margins of the outcome constraints, feasible where <= 0; a metric that is NaN gives +inf.
+        """(c,) margins of the outcome constraints, feasible where <= 0; +inf where a metric is not finite.
 
         Raises:
-            ExpressionError: where a constraint names a metric that is missing.
+            ExpressionError: where a constraint names a metric that is missing, or cannot be computed.
         """
-        margins = [margin for constraint in self.constraints for margin in constraint.margins(metrics)]
-        return tuple(math.inf if math.isnan(margin) else margin for margin in margins)
+        margins: list[float] = []
+        for constraint in self.constraints:
+            missing = sorted(constraint.names - metrics.keys())
+            if missing:
+                raise ExpressionError(f"{constraint.text}: the metric {missing[0]!r} was not reported")
+            finite = all(math.isfinite(metrics[name]) for name in constraint.names)
+            margins += constraint.margins(metrics) if finite else [math.inf]
+        return tuple(margins)
 
     def noise(self, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
         """(m,) reported standard errors (`METRIC_sem`), NaN where one is missing; None where all are."""

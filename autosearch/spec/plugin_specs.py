@@ -28,7 +28,7 @@ class TrainingMethod(Protocol):
     """What a study file needs of a class in the group `autosearch.training`, before any trial runs.
 
     Optional attributes:
-        standalone: name of the class to use in one's own loop, such as `autosearch.AutoLRS`.
+        standalone: name of the class to use in one's own loop, as it hangs from `autosearch`.
     """
 
     @staticmethod

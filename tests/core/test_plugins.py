@@ -42,7 +42,9 @@ def test_wrong_options_are_named(options: dict[str, object], option: str, text: 
 
 
 def test_an_unknown_name_gets_the_nearest_and_all_known() -> None:
-    with pytest.raises(ResolveError, match=r"unknown searcher 'randm'\. Did you mean 'random'\? Known: .*sobol"):
+    with pytest.raises(
+        ResolveError, match=r"unknown searcher 'randm'\. Did you mean 'random'\? Known: .*sobol"
+    ):
         plugins.load("searchers", "randm")
 
 

@@ -8,8 +8,7 @@ from autosearch.core.ranking import hypervolume, non_dominated, ranks
 
 def brute_force(values: np.ndarray) -> list[bool]:
     return [
-        not np.isnan(row).any()
-        and not any((other <= row).all() and (other < row).any() for other in values)
+        not np.isnan(row).any() and not any((other <= row).all() and (other < row).any() for other in values)
         for row in values
     ]
 

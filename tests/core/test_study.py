@@ -96,7 +96,12 @@ def test_stop_pause_and_thaw(make_study: Make) -> None:
     assert study.report(again, {"loss": 0.5}, step=2) is Decision.CONTINUE
     assert study.report(again, {"loss": 0.4}, step=3) is Decision.STOP
     assert study.tell(again).state is State.COMPLETE
-    assert [t.state.value for t in study.history[1].transitions] == ["running", "paused", "running", "complete"]
+    assert [t.state.value for t in study.history[1].transitions] == [
+        "running",
+        "paused",
+        "running",
+        "complete",
+    ]
 
 
 def test_a_trial_is_complete_at_the_largest_fidelity(make_study: Make) -> None:
@@ -144,7 +149,9 @@ def test_a_suggestion_outside_the_space_is_refused_by_name(make_study: Make) -> 
     ("metrics", "cause"),
     [({"loss": math.nan}, "nan"), ({"loss": math.inf}, "nan"), ({"other": 1.0}, "invalid"), ({}, "invalid")],
 )
-def test_results_without_a_finite_objective_are_failures(make_study: Make, metrics: dict[str, float], cause: str) -> None:
+def test_results_without_a_finite_objective_are_failures(
+    make_study: Make, metrics: dict[str, float], cause: str
+) -> None:
     study = make_study()
     trial = study.tell(study.ask(), metrics)
     assert trial.state is State.FAILED
@@ -375,3 +382,11 @@ def test_enqueue_fills_what_is_missing_from_the_incumbent(make_study: Make) -> N
     best = study.ask()
     study.tell(best, 0.5)
     assert study.enqueue({"x": 0.9}).config == {"x": 0.9, "n": best.config["n"]}
+
+
+def test_a_trials_seed_depends_on_configuration_and_repetition_alone(make_study: Make) -> None:
+    one, other = make_study(), make_study()
+    other.tell(other.ask(), 1.0)
+    seeds = [s.job(s.enqueue({"x": 0.5, "n": 3})).seed for s in (one, other)]
+    assert seeds[0] == seeds[1]
+    assert one.job(one.enqueue({"x": 0.5, "n": 3})).seed != seeds[0]

@@ -1,0 +1,1 @@
+"""The commands: thin, each a few calls into `autosearch.compose`."""

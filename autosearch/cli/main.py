@@ -1,0 +1,58 @@
+"""`autosearch`: the command line. Nothing heavy is imported before a command needs it."""
+
+import sys
+import traceback
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from autosearch.cli import inspecting, managing, running
+from autosearch.cli.output import Exit, error
+
+app = typer.Typer(
+    name="autosearch",
+    help="AutoML for PyTorch: one study file in, the best configuration out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for register in (running.register, inspecting.register, managing.register):
+    register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code. Errors are one line each on stderr, without traceback."""
+    from autosearch.space import AutosearchError
+
+    try:
+        result = app(arguments, prog_name="autosearch", standalone_mode=False)
+    except TyperException as fault:
+        # Usage errors know how to print themselves with the command's usage line.
+        show = getattr(fault, "show", None)
+        if show is None:
+            return error(fault)
+        show()
+        return Exit.BAD_INPUT
+    except (Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except AutosearchError as fault:
+        return error(fault)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; what it wanted, it got.
+        sys.stderr.close()
+        return Exit.DONE
+    except Exception:  # noqa: BLE001 - the last line of defence: every other fault is a bug of ours
+        traceback.print_exc()
+        print("autosearch: internal fault; finished trials are safe in the record.", file=sys.stderr)  # noqa: T201
+        return Exit.FAULT
+    return int(result) if isinstance(result, int) else Exit.DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""`enqueue`, `dashboard`, `init`, `list`, `schema`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autosearch.cli.options import AsJson, Overrides, StudyPath
+from autosearch.cli.output import Exit, json_out, note, out, table
+
+KINDS = (
+    "searchers",
+    "schedulers",
+    "tasks",
+    "training",
+    "spaces",
+    "adapters",
+    "runners",
+    "records",
+    "loggers",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(enqueue)
+    app.command()(dashboard)
+    app.command()(init)
+    app.command("list")(list_plugins)
+    app.command()(schema)
+
+
+def enqueue(
+    study_file: StudyPath,
+    values: Annotated[
+        list[str], typer.Argument(metavar="NAME=VALUE...", help="Parameters and their values.")
+    ],
+    overrides: Overrides = None,
+) -> int:
+    """Queue a configuration by hand; a running study takes it next."""
+    from autosearch.compose import load
+
+    path = load(study_file, overrides or ()).enqueue(values)
+    out(f"queued: {path}")
+    return Exit.DONE
+
+
+def dashboard(
+    study_file: StudyPath,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    overrides: Overrides = None,
+) -> int:
+    """Serve the Optuna dashboard over the record, on 127.0.0.1, read-only, until Ctrl-C."""
+    from autosearch.compose import load
+    from autosearch.record.dashboard import serve
+
+    spec = load(study_file, overrides or ()).spec
+
+    def ready(address: str) -> None:
+        out(f"dashboard: {address}  (Ctrl-C ends it)")
+        if open_browser:
+            typer.launch(address)
+
+    serve(spec.storage, spec.study, port=port, ready=ready)
+    return Exit.DONE
+
+
+_STARTER = """\
+# A study: what is searched, what a trial runs, and what may be spent. `autosearch run {name}` starts it,
+# and continues it when it was interrupted. `autosearch check {name}` says what would happen.
+
+study: {study}
+seed: 0
+
+# What a trial runs: a built-in task as here, or one of
+#   run: {{function: train.py:train}}              called as train(config), returns or reports its metrics
+#   run: {{command: "python train.py --lr {{lr}}"}}  prints JSON lines such as {{"step": 1, "loss": 0.5}}
+#   run: {{optuna: objective.py:objective}}        an Optuna objective, unchanged
+run: {{task: image_classification, dataset: digits, model: mlp, epochs: 20}}
+
+# Metrics to minimize or maximize; several give a front.
+objectives: {{val_accuracy: maximize}}
+
+# What must hold for a result to count, such as `params <= 200000`.
+# constraints: []
+
+space:
+  lr:        {{type: float, low: 1e-4, high: 1e-1, log: true}}
+  width:     {{type: int, low: 16, high: 256, log: true}}
+  optimizer: [sgd, adamw]                       # a list is a choice
+  momentum:  {{type: float, low: 0.0, high: 0.99, when: optimizer == 'sgd'}}
+
+# Who suggests: `auto` chooses and says why. `autosearch list` names all.
+searcher: auto
+
+# Who stops losers early, such as {{method: asha, min: 2, max: 20}}.
+# scheduler: asha
+
+# The first that is spent ends the study; a larger budget continues it.
+budget: {{trials: 40}}
+
+# resources: {{cpus: 1, gpus: 0, parallel: auto}}
+# limits: {{minutes: 10}}
+"""
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="File to write.")] = Path("study.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> int:
+    """Write a commented starter file."""
+    if path.exists() and not force:
+        note(f"{path} exists. Name another file, or overwrite it with --force.")
+        return Exit.BAD_INPUT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_STARTER.format(name=path, study=path.stem), encoding="utf-8")
+    out(f"wrote {path}; next: autosearch run {path}")
+    return Exit.DONE
+
+
+def list_plugins(as_json: AsJson = False) -> int:
+    """List everything registered: searchers, schedulers, tasks, spaces and so on."""
+    from autosearch.core import plugins
+
+    found = plugins.describe(KINDS)
+    if as_json:
+        json_out(found)
+        return Exit.DONE
+    rows = [
+        [kind.removesuffix("s"), name, text] for kind, names in found.items() for name, text in names.items()
+    ]
+    table(["kind", "name", "what it is"], rows)
+    return Exit.DONE
+
+
+def schema() -> int:
+    """Print the JSON schema of study files, for editors."""
+    from autosearch.spec import json_schema
+
+    json_out(json_schema())
+    return Exit.DONE

@@ -1,0 +1,309 @@
+"""From a study file to a running study: the only file that sees every room.
+
+load(path) -> StudyFile        the file, read and checked
+StudyFile.open() -> Study      its record opened, searcher and scheduler built
+StudyFile.run() -> Study       run until its budget is spent
+"""
+
+import contextlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from autosearch.core import (
+    History,
+    Job,
+    Objective,
+    Record,
+    RecordError,
+    RunSettings,
+    SpaceError,
+    Study,
+    StudyMismatchError,
+    plugins,
+)
+from autosearch.core.opening import open_record
+from autosearch.core.queue import Queue
+from autosearch.core.records import Json
+from autosearch.record import fork
+from autosearch.record.record import StudyRecord
+from autosearch.reporting.export import export_trial
+from autosearch.spec import StudySpec, load_spec, read_value
+from autosearch.spec.writing import write_yaml
+
+VERSIONED = ("autosearch", "torch", "optuna", "ray", "botorch", "numpy")
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> "StudyFile":
+    """A study file, read and checked; nothing is opened, trained or written yet.
+
+    Args:
+        path: of the YAML file.
+        overrides: `key=value` with dotted keys, laid over the file.
+
+    Raises:
+        SpecError: with every problem of the file, each located.
+    """
+    return StudyFile(load_spec(path, overrides))
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A checked study file, ready to be opened and run."""
+
+    spec: StudySpec
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What its trials run.
+
+        Raises:
+            AutosearchError: if the training code cannot be loaded.
+        """
+        spec = self.spec
+        if spec.run.form != "task":
+            adapter = plugins.load("adapters", spec.run.form)
+            found: Objective = adapter(spec.run.target, space=spec.space, folder=spec.folder)
+            return found
+        definition = spec.run.definition
+        accepted = plugins.option_parameters(plugins.load("tasks", spec.run.target))
+        if accepted is not None and "data_dir" in accepted and "data_dir" not in definition:
+            definition["data_dir"] = spec.data_dir
+        task: Objective = plugins.build("tasks", definition)
+        return task
+
+    @property
+    def fidelity(self) -> tuple[int | None, int | None]:
+        """(min, max) steps: what the scheduler is told, else the objective's natural end."""
+        options = {} if self.spec.scheduler is None else self.spec.scheduler.options
+        natural = getattr(self.objective, "max_step", None)
+        return options.get("min"), options.get("max", natural)
+
+    def settings(self, *, address: str | None = None, debug: bool = False) -> RunSettings:
+        """What the runner is told."""
+        spec = self.spec
+        return RunSettings(
+            output=spec.output,
+            resources=spec.resources,
+            limits=spec.limits,
+            keep=spec.keep,
+            address=address,
+            debug=debug,
+        )
+
+    def open(self, *, name: str | None = None) -> Study:
+        """The study with its record opened for writing; `name` stands for the file's.
+
+        Raises:
+            StudyLockedError: if another driver works on it.
+            StudyMismatchError: if the record was made with another space or other objectives.
+        """
+        self.spec.output.mkdir(parents=True, exist_ok=True)
+        return self._study(storage=self.spec.storage, name=name or self.spec.study)
+
+    def _study(self, *, storage: str | None, name: str) -> Study:
+        spec, objective = self.spec, self.objective
+        space = spec.space if spec.space is not None else getattr(objective, "space", None)
+        if space is None:
+            raise SpaceError("space: is required for this kind of `run`.", ("space",))
+        study = Study(
+            space,
+            spec.objectives,
+            constraints=spec.constraints,
+            searcher=spec.searcher.definition,
+            scheduler=None if spec.scheduler is None else spec.scheduler.definition,
+            budget=spec.budget,
+            seed=spec.seed,
+            storage=storage,
+            name=name,
+            workers=spec.resources.parallel or 1,
+            fidelity=self.fidelity,
+            price_per_hour=spec.resources.price_per_hour,
+            retries=spec.retries,
+            queue=spec.output / "queue",
+        )
+        if hasattr(objective, "check"):
+            objective.check(study.problem)
+        return study
+
+    def read(self) -> Record:
+        """The record, opened for reading: no lock is taken, nothing is written.
+
+        Raises:
+            RecordError: if it is not there.
+        """
+        return open_record(self.spec.storage, self.spec.study, read_only=True)
+
+    def run(
+        self,
+        study: Study | None = None,
+        *,
+        address: str | None = None,
+        debug: bool = False,
+        listener: Callable[..., None] | None = None,
+    ) -> Study:
+        """Start the study, or go on with it, until its budget is spent. Returns it, closed but readable.
+
+        Args:
+            study: from `open`; opened here without.
+            address: of a Ray cluster.
+            debug: one trial at a time in this process, errors raised.
+            listener: told of every event.
+        """
+        with study or self.open() as study:
+            if listener is not None:
+                study.listeners.append(listener)
+            self._note_origin(study)
+            runner = "inline" if debug else self.spec.runner
+            study.run(self.objective, runner=runner, settings=self.settings(address=address, debug=debug))
+            self._measure_chosen(study)
+        return study
+
+    def fork(self, name: str) -> Study:
+        """A new study `name` in the same storage that has taken over all finished trials that still fit.
+
+        Raises:
+            RecordError: if a study of that name is there already, with trials of its own.
+        """
+        source = self.read().history()
+        with contextlib.closing(self.open(name=name).record) as target:
+            taken = fork(source, cast(StudyRecord, target), self.spec.study)
+        study = self.open(name=name)
+        study.note(f"took over {taken} of {len(source)} trials from {self.spec.study}")
+        return study
+
+    def check(self, *, address: str | None = None) -> dict[str, Json]:
+        """What running the study would do, after importing its training code. Writes nothing.
+
+        Raises:
+            AutosearchError: for everything that would keep it from running.
+        """
+        spec = self.spec
+        study = self._study(storage=None, name=spec.study)
+        budget = {key: value for key, value in asdict(spec.budget).items() if value is not None}
+        why = getattr(study.searcher, "reason", None)
+        facts: dict[str, Json] = {
+            "study": spec.study,
+            "runs": f"{spec.run.form} {spec.run.target}",
+            "objectives": {goal.metric: goal.direction for goal in spec.objectives},
+            "parameters": f"{study.problem.space.dimensions} searched, {len(study.problem.space.parameters)} in all",
+            "searcher": spec.searcher.method + (f" ({why(study.problem)})" if why else ""),
+            "scheduler": spec.scheduler.method if spec.scheduler else "none",
+            "fidelity": {"min": study.problem.fidelity[0], "max": study.problem.fidelity[1]},
+            "budget": budget,
+            "resources": asdict(spec.resources),
+            "record": self._record_state(),
+            "output": str(spec.output),
+        }
+        if address is not None:
+            inspect = plugins.load("runners", spec.runner)
+            facts["cluster"] = inspect.check_cluster(address, spec.output)
+        return facts
+
+    def _record_state(self) -> str:
+        """Whether `run` would start or continue; raises where it would refuse."""
+        try:
+            record = self.read()
+        except RecordError:
+            return f"new, at {self.spec.storage}"
+        with contextlib.closing(record):
+            history = record.history()
+        differences = history.problem.differences(self._study(storage=None, name=self.spec.study).problem)
+        if differences:
+            shown = "; ".join(differences)
+            raise StudyMismatchError(
+                f"{record.location} holds {self.spec.study} with another problem: {shown}. "
+                "Undo the change, or start a study with what still fits by `autosearch run --fork NAME`.",
+                differences,
+            )
+        return f"continues {len(history)} trials at {record.location}"
+
+    def enqueue(self, assignments: Sequence[str]) -> Path:
+        """Queue a configuration given as `NAME=VALUE` texts, values in YAML; returns the file.
+
+        Raises:
+            SpaceError: for a text without `=`, an unknown parameter, or a value outside its range.
+        """
+        config: dict[str, Any] = {}
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise SpaceError(f"enqueue: write NAME=VALUE, got {text!r}.")
+            config[name.strip()] = read_value(value)
+        space = self.spec.space
+        if space is not None:
+            space.validate({**space.start, **config})
+        return Queue(self.spec.output / "queue").add(config)
+
+    def export(self, history: History, number: int, folder: Path) -> list[Path]:
+        """Write trial `number` into `folder` so that it can be reproduced; returns what was written."""
+        return export_trial(self.spec.resolved(), history, number, folder, write_yaml)
+
+    def _note_origin(self, study: Study) -> None:
+        """Store what made the results; say so where the training code's definition has changed."""
+        resolved = self.spec.resolved()
+        before = study.record.notes().get("study_file")
+        if before is not None and before.get("run") != resolved["run"] and len(study.history):
+            study.note(f"`run` has changed since the study began: {before.get('run')} -> {resolved['run']}")
+        study.record.note("study_file", resolved)
+        study.record.note("versions", versions())
+        study.record.note("origin", origin(self.spec))
+
+    def _measure_chosen(self, study: Study) -> None:
+        """Test metrics, once for the trial that was chosen; never read by anything that decides."""
+        finish: Callable[[Job], dict[str, float]] | None = getattr(self.objective, "finish", None)
+        if finish is None or len(study.problem.objectives) != 1 or study.history.incumbent is None:
+            return
+        best = study.best
+        noted = study.record.notes().get("test")
+        done = noted is not None and noted.get("trial") == best.number
+        if done or not study.budget_spent or best.checkpoint is None or not Path(best.checkpoint).is_dir():
+            return
+        study.record.note("test", {"trial": best.number, "metrics": dict(finish(study.job(best)))})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def origin(spec: StudySpec) -> dict[str, Json]:
+    """Where a study was started: command, folder, study file, git commit of that folder."""
+    return {
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "study_file": str(spec.path),
+        "git": _git(spec.folder),
+    }
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and cleanliness of the checkout that `folder` lies in, None outside of one."""
+    answers = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *command],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        answers.append(done.stdout.strip())
+    return {"commit": answers[0], "clean": not answers[1]}

@@ -1,0 +1,1 @@
+"""What people see of a study: the figures, the page, the export."""
