@@ -1,0 +1,28 @@
+"""A steppable, rewindable PyTorch learner; checkpoints; optimizers; learning-rate schedules."""
+
+from autosearch.learning.averaging import WeightAverage
+from autosearch.learning.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from autosearch.learning.learner import Stateful, StepOptions, TorchLearner
+from autosearch.learning.lr_schedules import LR_SCHEDULES, LrSchedule, build_lr_schedule
+from autosearch.learning.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
+from autosearch.learning.random_state import RandomState
+from autosearch.learning.streams import Batch, BatchStream
+
+__all__ = [
+    "LR_SCHEDULES",
+    "OPTIMIZERS",
+    "Batch",
+    "BatchStream",
+    "CheckpointError",
+    "LrSchedule",
+    "RandomState",
+    "Stateful",
+    "StepOptions",
+    "TorchLearner",
+    "WeightAverage",
+    "build_lr_schedule",
+    "build_optimizer",
+    "load_checkpoint",
+    "parameter_groups",
+    "save_checkpoint",
+]

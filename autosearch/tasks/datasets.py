@@ -1,0 +1,285 @@
+"""Datasets as tensors in memory, with fixed splits for training, validation and test."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autosearch.core.errors import OptionError
+from autosearch.space import did_you_mean
+from autosearch.tasks.image_files import DataError, read_cifar10, read_cifar10_subset, read_idx
+from autosearch.tasks.splits import split_order
+
+Examples = tuple[torch.Tensor, torch.Tensor]
+Arrays = tuple[np.ndarray, np.ndarray]
+
+_DATA_VARIABLE = "AUTOSEARCH_DATA"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Inputs and targets of three splits. Tensors are shared between trials and must not be changed in place.
+
+    Attributes:
+        train: inputs (n, …) float32 or int64, targets (n,) int64 for classes, float32 for numbers.
+        val: the same, for selection.
+        test: the same, for one look at the end.
+        classes: number of classes, 0 for regression.
+        target_scale: (mean, standard deviation) that targets of a regression were standardised with.
+    """
+
+    train: Examples
+    val: Examples
+    test: Examples
+    classes: int
+    target_scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return tuple(self.train[0].shape[1:])
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The dataset on a device; itself where it is there already."""
+        if self.train[0].device == device:
+            return self
+        train, val, test = ((x.to(device), y.to(device)) for x, y in (self.train, self.val, self.test))
+        return Dataset(train, val, test, self.classes, self.target_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset in files: a folder under `data_dir`, the files in it (one of several sets), and a reader.
+
+    Attributes:
+        folder: name under `data_dir`.
+        files: alternatives, each a tuple of files or folders that must all be there.
+        read: `train` and `test` images uint8 NCHW with labels, from the folder.
+        val_share: of the published training set that is set aside for validation.
+    """
+
+    folder: str
+    files: tuple[tuple[str, ...], ...]
+    read: Callable[[Path], Mapping[str, Arrays]]
+    val_share: float
+
+
+_IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def _read_idx_folder(folder: Path) -> dict[str, Arrays]:
+    suffix = ".gz" if (folder / f"{_IDX_FILES[0]}.gz").is_file() else ""
+    arrays = [read_idx(folder / f"{name}{suffix}") for name in _IDX_FILES]
+    return {
+        "train": (arrays[0][:, None], arrays[1].astype(np.int64)),
+        "test": (arrays[2][:, None], arrays[3].astype(np.int64)),
+    }
+
+
+def _idx_source(folder: str) -> Source:
+    gzipped = tuple(f"{name}.gz" for name in _IDX_FILES)
+    return Source(folder, (gzipped, _IDX_FILES), _read_idx_folder, 1 / 6)
+
+
+IMAGE_FILES: dict[str, Source] = {
+    "fashion_mnist": _idx_source("fashion_mnist"),
+    "mnist": _idx_source("mnist"),
+    "cifar10": Source("cifar10", (("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)), read_cifar10, 0.1),
+    "cifar10_subset": Source(
+        "cifar10_subset",
+        (("cifar10_subset.npz",),),
+        lambda folder: read_cifar10_subset(folder / "cifar10_subset.npz"),
+        0.2,
+    ),
+}
+IMAGE_DATASETS = ("digits", *IMAGE_FILES)
+CLASS_TABLES = ("breast_cancer", "wine", "digits")
+NUMBER_TABLES = ("diabetes",)
+_TEST_SHARE = _VAL_SHARE = 0.2  # of datasets that come in one piece
+
+
+def data_folder(data_dir: str | Path | None) -> Path | None:
+    """The folder of datasets: the argument, else `$AUTOSEARCH_DATA`, else None."""
+    found = data_dir or os.environ.get(_DATA_VARIABLE)
+    return Path(found).expanduser().resolve() if found else None
+
+
+def find_files(
+    folder: str, alternatives: tuple[tuple[str, ...], ...], data_dir: Path | None, name: str
+) -> Path:
+    """The folder that holds one complete set of files.
+
+    Raises:
+        DataError: if there is none; says which files belong where.
+    """
+    wanted = " or ".join(", ".join(files) for files in alternatives)
+    if data_dir is None:
+        raise DataError(
+            f"dataset {name!r} needs files and no data_dir is given. Put {wanted} into DATA_DIR/{folder} and set "
+            f"data_dir or ${_DATA_VARIABLE} to DATA_DIR."
+        )
+    place = data_dir / folder
+    if not any(all((place / file).exists() for file in files) for files in alternatives):
+        raise DataError(f"dataset {name!r} is not there: put {wanted} into {place}.")
+    return place
+
+
+def check_image_dataset(name: str, data_dir: str | Path | None) -> None:
+    """Look whether the dataset can be loaded, without loading it.
+
+    Raises:
+        OptionError: for an unknown name.
+        DataError: if its files are not there.
+    """
+    if name not in IMAGE_DATASETS:
+        _refuse(name, IMAGE_DATASETS)
+    if name in IMAGE_FILES:
+        source = IMAGE_FILES[name]
+        find_files(source.folder, source.files, data_folder(data_dir), name)
+
+
+def _refuse(name: str, known: tuple[str, ...]) -> None:
+    hint = did_you_mean(name, known)
+    raise OptionError(f"unknown dataset {name!r}.{hint} Known: {', '.join(known)}.", "dataset")
+
+
+def load_images(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    train_size: int | None = None,
+    val_size: int | None = None,
+    split_seed: int = 0,
+) -> Dataset:
+    """An image dataset, NCHW float32, each channel standardised with mean and deviation of the training images.
+
+    Args:
+        name: one of `IMAGE_DATASETS`.
+        data_dir: folder of datasets, `$AUTOSEARCH_DATA` without it.
+        image_size: pixels a side after average pooling; must divide the size of the images.
+        train_size: examples to train on, None for all; a smaller set is part of a larger one.
+        val_size: examples to validate on, None for all.
+        split_seed: which examples go where.
+
+    Raises:
+        OptionError: for an unknown name or a size that does not fit.
+        DataError: if files are missing or damaged.
+    """
+    check_image_dataset(name, data_dir)
+    return _load_images(name, data_folder(data_dir), image_size, train_size, val_size, split_seed)
+
+
+@lru_cache(maxsize=2)
+def _load_images(
+    name: str,
+    data_dir: Path | None,
+    image_size: int | None,
+    train_size: int | None,
+    val_size: int | None,
+    split_seed: int,
+) -> Dataset:
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = (digits.images * (255 / 16)).astype(np.uint8)[:, None]
+        parts = _three_parts((images, digits.target.astype(np.int64)), split_seed)
+    else:
+        source = IMAGE_FILES[name]
+        place = find_files(source.folder, source.files, data_dir, name)
+        published = source.read(place)
+        parts = _two_parts(published["train"], published["test"], source.val_share, split_seed)
+    train, val, test = parts
+    train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
+    inputs = [_pooled(part[0], image_size) for part in (train, val, test)]
+    mean = inputs[0].mean(dim=(0, 2, 3), keepdim=True)
+    deviation = inputs[0].std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+    inputs = [(x - mean) / deviation for x in inputs]
+    targets = [torch.from_numpy(np.ascontiguousarray(part[1])) for part in (train, val, test)]
+    splits = list(zip(inputs, targets, strict=True))
+    return Dataset(splits[0], splits[1], splits[2], classes=int(max(y.max() for y in targets)) + 1)
+
+
+def load_table(
+    name: str, *, train_size: int | None = None, val_size: int | None = None, split_seed: int = 0
+) -> Dataset:
+    """A table of numbers, (n, columns) float32, columns standardised over the training rows; so are number targets.
+
+    Raises:
+        OptionError: for an unknown name or a size that does not fit.
+    """
+    if name not in CLASS_TABLES + NUMBER_TABLES:
+        _refuse(name, CLASS_TABLES + NUMBER_TABLES)
+    return _load_table(name, train_size, val_size, split_seed)
+
+
+@lru_cache(maxsize=4)
+def _load_table(name: str, train_size: int | None, val_size: int | None, split_seed: int) -> Dataset:
+    from sklearn import datasets
+
+    table = getattr(datasets, f"load_{name}")()
+    classes = 0 if name in NUMBER_TABLES else len(table.target_names)
+    columns, target = np.asarray(table.data, np.float64), np.asarray(table.target)
+    train, val, test = _three_parts((columns, target), split_seed, stratified=classes > 0)
+    train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
+    mean, deviation = train[0].mean(axis=0), train[0].std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    scale = (0.0, 1.0) if classes else (float(train[1].mean()), float(train[1].std()))
+
+    def tensors(part: Arrays) -> Examples:
+        x = torch.from_numpy(((part[0] - mean) / deviation).astype(np.float32))
+        y = part[1].astype(np.int64) if classes else ((part[1] - scale[0]) / scale[1]).astype(np.float32)
+        return x, torch.from_numpy(y)
+
+    return Dataset(tensors(train), tensors(val), tensors(test), classes, scale)
+
+
+def _three_parts(data: Arrays, seed: int, *, stratified: bool = True) -> tuple[Arrays, Arrays, Arrays]:
+    """Training, validation and test part of data in one piece."""
+    inputs, targets = data
+    size = len(inputs)
+    order = split_order(targets if stratified else None, size, seed)
+    n_test, n_val = round(size * _TEST_SHARE), round(size * _VAL_SHARE)
+    test, val, train = np.split(order, [n_test, n_test + n_val])
+    return _take(data, train), _take(data, val), _take(data, test)
+
+
+def _two_parts(data: Arrays, test: Arrays, val_share: float, seed: int) -> tuple[Arrays, Arrays, Arrays]:
+    """Training and validation part of a published training set, beside the published test set."""
+    order = split_order(data[1], len(data[1]), seed)
+    n_val = round(len(order) * val_share)
+    return _take(data, order[n_val:]), _take(data, order[:n_val]), test
+
+
+def _take(data: Arrays, indices: np.ndarray) -> Arrays:
+    return data[0][indices], data[1][indices]
+
+
+def _first(part: Arrays, size: int | None, option: str) -> Arrays:
+    if size is None:
+        return part
+    if not 1 <= size <= len(part[0]):
+        raise OptionError(f"{option}: between 1 and {len(part[0])}, got {size}.", option)
+    return part[0][:size], part[1][:size]
+
+
+def _pooled(images: np.ndarray, size: int | None) -> torch.Tensor:
+    """Images in [0, 1], averaged down to `size` pixels a side."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    if size is None or size == x.shape[-1]:
+        return x
+    if not 1 <= size <= x.shape[-1] or x.shape[-1] % size:
+        raise OptionError(
+            f"image_size: must divide the images' {x.shape[-1]} pixels, got {size}.", "image_size"
+        )
+    return torch.nn.functional.avg_pool2d(x, x.shape[-1] // size)
