@@ -4,7 +4,7 @@ Each is a function that returns a Subspace, registered through the entry point `
 arguments are the options of `use`.
 """
 
-from autosearch.space import Categorical, Expression, Float, Int, Subspace
+from autosearch.space import Categorical, Expression, Float, Int, Parameter, Subspace, Value
 
 __all__ = ["classifier"]
 
@@ -15,13 +15,15 @@ def classifier(*, dropout: bool = True) -> Subspace:
     Args:
         dropout: search the dropout rate too.
     """
-    parameters = {
+    parameters: dict[str, Parameter] = {
         "lr": Float(1e-4, 1e-1, log=True),
         "weight_decay": Float(1e-6, 1e-2, log=True),
         "batch_size": Int(16, 256, log=True),
         "optimizer": Categorical(["sgd", "adamw"]),
         "momentum": Float(0.0, 0.99, when=Expression.parse("optimizer == 'sgd'")),
-        **({"dropout": Float(0.0, 0.6)} if dropout else {}),
     }
-    start = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "optimizer": "adamw"}
-    return Subspace(parameters, first=({**start, "dropout": 0.0} if dropout else start,))
+    start: dict[str, Value] = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "optimizer": "adamw"}
+    if dropout:
+        parameters["dropout"] = Float(0.0, 0.6)
+        start["dropout"] = 0.0
+    return Subspace(parameters, first=(start,))
