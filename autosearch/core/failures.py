@@ -1,5 +1,6 @@
 """Failures as data: from an exception or a line of text to a cause that policies can read."""
 
+import re
 import traceback as tracebacks
 
 from autosearch.core.records import Failure
@@ -10,15 +11,15 @@ _OOM_MARKS = (
     "cannot allocate memory",
     "memoryerror",
     "std::bad_alloc",
-    "oom",
 )
+_OOM_WORD = re.compile(r"\boom\b")  # a word of its own: not the end of "boom"
 CAUSES = ("crash", "oom", "timeout", "nan", "preempted", "interrupted", "invalid")
 
 
 def classify(text: str) -> str:
     """The cause that a line of text points to: `oom` where it speaks of memory, else `crash`."""
     lowered = text.lower()
-    return "oom" if any(mark in lowered for mark in _OOM_MARKS) else "crash"
+    return "oom" if any(mark in lowered for mark in _OOM_MARKS) or _OOM_WORD.search(lowered) else "crash"
 
 
 def from_text(text: str) -> Failure:
