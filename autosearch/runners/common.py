@@ -15,11 +15,6 @@ GRACE_S = 10.0
 def next_trials(study: Study, n: int, *, idle: bool) -> list[Trial]:
     """Up to `n` trials to run now. None while `idle`: the study is over, for now or for good.
 
-    Where nothing runs and the study has nothing to give, nothing can change by itself any more. Then the scheduler
-    is asked which paused trial it would thaw if no new trial could begin; those that it leaves end as stopped. That
-    is news to scheduler and searcher, hence one question more. Where time or cost is spent, paused trials stay
-    paused: a larger budget goes on with them.
-
     Args:
         study: under way.
         n: free workers.
@@ -27,15 +22,32 @@ def next_trials(study: Study, n: int, *, idle: bool) -> list[Trial]:
     """
     while True:
         trials = study.next(n)
-        if trials or not idle or study.out_of_time:
+        if trials or not idle:
             return trials
-        budget = dataclasses.replace(study.problem.budget, trials=len(study.history))
-        closed = study.history.with_problem(dataclasses.replace(study.problem, budget=budget))
-        thawing = [s for s in study.scheduler.propose(closed, n) if s.resume is not None]
-        if thawing:
-            return study.start(thawing)
-        if not study.finish_paused():
-            return []
+        thawed = thaw_or_finish(study, n)
+        if thawed is not None:
+            return thawed
+
+
+def thaw_or_finish(study: Study, n: int) -> list[Trial] | None:
+    """What becomes of paused trials where nothing runs and the study has nothing more to give.
+
+    Nothing can change by itself any more. So the scheduler is asked which paused trial it would thaw if no new trial
+    could begin; those that it leaves end as stopped. Where time or cost is spent, paused trials stay paused: a larger
+    budget goes on with them.
+
+    Returns:
+        Up to `n` thawed trials; none where the study is over; None where paused ones ended, which is news to
+        scheduler and searcher: the study is to be asked once more.
+    """
+    if study.out_of_time:
+        return []
+    budget = dataclasses.replace(study.problem.budget, trials=len(study.history))
+    closed = study.history.with_problem(dataclasses.replace(study.problem, budget=budget))
+    thawing = [s for s in study.scheduler.propose(closed, n) if s.resume is not None]
+    if thawing:
+        return study.start(thawing)
+    return None if study.finish_paused() else []
 
 
 def last_step(objective: Objective, job: Job) -> float:
