@@ -1,0 +1,1 @@
+"""Searchers: what runs next, as a function of the history."""
