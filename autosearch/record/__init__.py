@@ -6,7 +6,6 @@ from autosearch.record.open import (
     open_journal,
     open_memory,
     open_rdb,
-    optuna_storage,
     read_history,
 )
 
@@ -16,6 +15,5 @@ __all__ = [
     "open_journal",
     "open_memory",
     "open_rdb",
-    "optuna_storage",
     "read_history",
 ]

@@ -98,14 +98,30 @@ class JournalStore:
     # -- reading -------------------------------------------------------------------------------------------
 
     def studies(self) -> dict[str, StudyRow]:
+        self._follow()
         return {study.name: study for study in self._replay.studies.values()}
 
     def load(self, study_id: int) -> list[Row]:
+        self._follow()
         state = self._replay
         ids = state.numbers[study_id]
         if any(trial_id not in state.rows for trial_id in ids):
             state, _ = self._scan()
         return [state.rows[trial_id] for trial_id in ids]
+
+    def _follow(self) -> None:
+        """As a reader: apply what the driver has written meanwhile."""
+        if self._read_only:
+            with self._path.open("rb") as file:
+                file.seek(self._size)
+                data = file.read()
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Apply the whole lines of what stands behind those applied so far."""
+        size = data.rfind(b"\n") + 1
+        self._replay.feed(data[:size], self.location)
+        self._size += size
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -206,8 +222,7 @@ class JournalStore:
             if written < len(data):
                 os.ftruncate(self._fd, self._size)
                 raise RecordError(f"{self.location}: cannot be written: the disk is full.")
-            self._size += written
-        self._replay.feed(data, self.location)
+            self._feed(data)
 
     def _catch_up(self) -> None:
         """Apply what another Optuna program has written meanwhile: trial ids are counted over the whole file."""
@@ -215,9 +230,9 @@ class JournalStore:
         if not found.st_nlink:
             raise RecordError(f"{self.location}: the file was removed while the study runs.")
         if found.st_size > self._size:
-            data = os.pread(self._fd, found.st_size - self._size, self._size)  # type: ignore[arg-type]
-            self._replay.feed(data[: data.rfind(b"\n") + 1], self.location)
-            self._size += len(data)
+            self._feed(os.pread(self._fd, found.st_size - self._size, self._size))  # type: ignore[arg-type]
+            if self._size < found.st_size:  # that program died in the middle of a line
+                os.ftruncate(self._fd, self._size)  # type: ignore[arg-type]
 
     def close(self) -> None:
         if self._fd is not None:

@@ -1,7 +1,6 @@
 """Opens records: what the entry points `autosearch.records` name, and what readers use."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autosearch.core.errors import RecordError
 from autosearch.core.history import History
@@ -10,9 +9,6 @@ from autosearch.core.records import Problem
 from autosearch.record.journal import JournalStore
 from autosearch.record.record import StudyRecord, study_names
 from autosearch.record.store import Store
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 
 def open_memory(
@@ -123,22 +119,3 @@ def read_history(storage: str | Path, name: str) -> History:
         return history
     finally:
         record.close()
-
-
-def optuna_storage(storage: str | Path) -> "BaseStorage":
-    """The storage for Optuna's own programs, such as its dashboard. Nothing is made that is not there.
-
-    Raises:
-        RecordError: if it cannot be opened.
-    """
-    kind = record_kind(storage)
-    if kind == "rdb":
-        from autosearch.record.rdb import open_database
-
-        return open_database(str(storage), writable=False)
-    if kind != "journal" or not Path(storage).is_file():
-        raise RecordError(f"storage {str(storage)!r}: there is no journal file or database.")
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return JournalStorage(JournalFileBackend(str(storage)))

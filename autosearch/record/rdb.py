@@ -33,6 +33,10 @@ _SQLITE_BUSY_S = 60.0
 _T = TypeVar("_T")
 
 
+class _RolledBackError(StorageInternalError):
+    """Optuna tried a part of a batch again after the rest was rolled back with it."""
+
+
 class _Batch(Session):
     """A session that Optuna's storage may commit and close as often as it likes while a batch is open."""
 
@@ -41,6 +45,10 @@ class _Batch(Session):
             self.flush()
         else:
             super().commit()
+
+    def rollback(self) -> None:
+        self.info["whole"] = False
+        super().rollback()
 
     def close(self) -> None:
         if not self.info.get("batch"):
@@ -201,9 +209,11 @@ class RdbStore(OptunaStore):
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         session: Session = self.storage.scoped_session()
-        session.info["batch"] = True
+        session.info.update(batch=True, whole=True)
         try:
             yield
+            if not session.info["whole"]:
+                raise _RolledBackError("the transaction was rolled back")
             session.info["batch"] = False
             session.commit()
         finally:
@@ -255,6 +265,8 @@ class RdbStore(OptunaStore):
 def _is_away(error: BaseException) -> bool:
     """Whether the database cannot be reached or is busy, rather than refusing what was written."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, sa.exc.DBAPIError) and cause.connection_invalidated:
+    if isinstance(error, _RolledBackError) or (
+        isinstance(cause, sa.exc.DBAPIError) and cause.connection_invalidated
+    ):
         return True
     return isinstance(cause, sa.exc.OperationalError | sa.exc.InterfaceError)
