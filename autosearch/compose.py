@@ -97,17 +97,17 @@ class StudyFile:
             debug=debug,
         )
 
-    def open(self, *, name: str | None = None) -> Study:
-        """The study with its record opened for writing; `name` stands for the file's.
+    def open(self) -> Study:
+        """The study with its record opened for writing.
 
         Raises:
             StudyLockedError: if another driver works on it.
             StudyMismatchError: if the record was made with another space or other objectives.
         """
         self.spec.output.mkdir(parents=True, exist_ok=True)
-        return self._study(storage=self.spec.storage, name=name or self.spec.study)
+        return self._study(storage=self.spec.storage)
 
-    def _study(self, *, storage: str | None, name: str) -> Study:
+    def _study(self, *, storage: str | None) -> Study:
         spec, objective = self.spec, self.objective
         space = spec.space if spec.space is not None else getattr(objective, "space", None)
         if space is None:
@@ -121,7 +121,7 @@ class StudyFile:
             budget=spec.budget,
             seed=spec.seed,
             storage=storage,
-            name=name,
+            name=spec.study,
             workers=spec.resources.parallel or 1,
             fidelity=self.fidelity,
             price_per_hour=spec.resources.price_per_hour,
@@ -165,18 +165,15 @@ class StudyFile:
             self._measure_chosen(study)
         return study
 
-    def fork(self, name: str) -> Study:
-        """A new study `name` in the same storage that has taken over all finished trials that still fit.
+    def take_over(self, source: "StudyFile") -> int:
+        """Begin this study with all finished trials of another that still fit; returns their number.
 
         Raises:
-            RecordError: if a study of that name is there already, with trials of its own.
+            RecordError: if this study is there already, with trials of its own.
         """
-        source = self.read().history()
-        with contextlib.closing(self.open(name=name).record) as target:
-            taken = fork(source, cast(StudyRecord, target), self.spec.study)
-        study = self.open(name=name)
-        study.note(f"took over {taken} of {len(source)} trials from {self.spec.study}")
-        return study
+        history = source.read().history()
+        with contextlib.closing(self.open().record) as target:
+            return fork(history, cast(StudyRecord, target), source.spec.study)
 
     def check(self, *, address: str | None = None) -> dict[str, Json]:
         """What running the study would do, after importing its training code. Writes nothing.
@@ -185,7 +182,7 @@ class StudyFile:
             AutosearchError: for everything that would keep it from running.
         """
         spec = self.spec
-        study = self._study(storage=None, name=spec.study)
+        study = self._study(storage=None)
         budget = {key: value for key, value in asdict(spec.budget).items() if value is not None}
         why = getattr(study.searcher, "reason", None)
         facts: dict[str, Json] = {
@@ -214,7 +211,7 @@ class StudyFile:
             return f"new, at {self.spec.storage}"
         with contextlib.closing(record):
             history = record.history()
-        differences = history.problem.differences(self._study(storage=None, name=self.spec.study).problem)
+        differences = history.problem.differences(self._study(storage=None).problem)
         if differences:
             shown = "; ".join(differences)
             raise StudyMismatchError(

@@ -55,6 +55,8 @@ def status(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides 
 
 
 def _facts(record: "Record", history: "History") -> dict[str, Any]:
+    from autosearch.core.failures import grouped
+
     spent, limit = history.spent, history.problem.budget
     budget = {
         f"of {limit.trials} trials" if limit.trials else "trials": spent.trials or 0,
@@ -62,18 +64,13 @@ def _facts(record: "Record", history: "History") -> dict[str, Any]:
     }
     if history.problem.price_per_hour:
         budget[f"of {show(limit.cost)} cost" if limit.cost else "cost"] = round(spent.cost or 0.0, 4)
-    failures: dict[str, int] = {}
-    for trial in history.failed:
-        if trial.failure:
-            line = f"{trial.failure.cause}: {trial.failure.message}"
-            failures[line] = failures.get(line, 0) + 1
     return {
         "study": record.name,
         "record": record.location,
         "objectives": list(history.problem.metric_names),
         "trials": _counts(history),
         "spent": budget,
-        "failures": failures,
+        "failures": grouped(trial.failure for trial in history.failed if trial.failure),
         "stages": {name: _counts(stage) for name, stage in history.stages.items()},
         "best": [trial_json(trial) for trial in history.front],
     }

@@ -28,8 +28,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit code. Errors are one line each on stderr, without traceback."""
-    from autosearch.space import AutosearchError
-
     try:
         result = app(arguments, prog_name="autosearch", standalone_mode=False)
     except TyperException as fault:
@@ -41,13 +39,16 @@ def run(arguments: list[str]) -> int:
         return Exit.BAD_INPUT
     except (Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
-    except AutosearchError as fault:
-        return error(fault)
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has gone; what it wanted, it got.
         sys.stderr.close()
         return Exit.DONE
-    except Exception:  # noqa: BLE001 - the last line of defence: every other fault is a bug of ours
+    except Exception as fault:  # noqa: BLE001 - the last line of defence
+        from autosearch.space import AutosearchError
+
+        if isinstance(fault, AutosearchError):
+            return error(fault)
+        # Every other fault is a bug of ours.
         traceback.print_exc()
         print("autosearch: internal fault; finished trials are safe in the record.", file=sys.stderr)  # noqa: T201
         return Exit.FAULT

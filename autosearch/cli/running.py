@@ -1,6 +1,7 @@
 """`run` and `check`."""
 
-import time
+import json
+import traceback
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,6 @@ from autosearch.cli.options import Address, AsJson, Overrides, StudyPath
 from autosearch.cli.output import Exit, duration, goals, json_line, json_out, note, out, show, trial_json
 
 if TYPE_CHECKING:
-    from autosearch.compose import StudyFile
     from autosearch.core import Problem, Study, Trial
 
 
@@ -35,60 +35,42 @@ def run(
 ) -> int:
     """Start a study, or continue it where its record ends."""
     from autosearch.compose import load
+    from autosearch.core import AutosearchError
 
     file = load(study_file, overrides or ())
-    study = file.fork(fork) if fork else file.open()
-    say = _Progress(study.problem, as_json=as_json, quiet=quiet)
+    taken = None
+    if fork:
+        source, file = file, load(study_file, [*(overrides or ()), f"study={json.dumps(fork)}"])
+        taken = file.take_over(source)
+    study = file.open()
+    say = _Progress(study.problem, as_json=as_json, quiet=quiet, reports=debug)
     with study:
         before = len(study.history)
         state = f"continuing: {before} trials" if study.record.existed else "new"
         say.line(f"record: {study.record.location} ({state})")
-        if debug:
-            return _debug(file, study)
+        if taken is not None:
+            say.line(f"{fork} took over {taken} trials; write `study: {fork}` into the file to go on with it")
         if study.budget_spent:
             say.line(f"the budget is spent ({before} trials); raise `budget` to go on.")
-        else:
-            try:
-                file.run(study, address=address, listener=say)
-            except KeyboardInterrupt:
-                note(
-                    f"interrupted: {len(study.history.pending)} unfinished trials go on with the same command."
-                )
-                return Exit.INTERRUPTED
+            return _conclude(study, say)
+        try:
+            file.run(study, address=address, debug=debug, listener=say)
+        except KeyboardInterrupt:
+            note(f"interrupted: {len(study.history.pending)} unfinished trials go on with the same command.")
+            return Exit.INTERRUPTED
+        except Exception as fault:
+            if not debug or isinstance(fault, AutosearchError):
+                raise
+            traceback.print_exc()
+            return Exit.ALL_FAILED
         return _conclude(study, say)
 
 
-def _debug(file: "StudyFile", study: "Study") -> int:
-    """One trial in process with its traceback; nothing else of the study is touched."""
-    trials = study.next(1)
-    if not trials:
-        note("nothing is left to try; raise `budget` to go on.")
-        return Exit.DONE
-    trial = trials[0]
-    out(f"trial {trial.number}: {dict(trial.config)}")
-    try:
-        for progress in file.objective.run(study.job(trial)):
-            study.report(trial, progress.metrics, step=progress.step)
-            out("  " + ", ".join(f"{name} {show(value)}" for name, value in progress.metrics.items()))
-    except BaseException as fault:
-        study.tell(trial, error=fault if isinstance(fault, Exception) else "interrupted by hand")
-        if isinstance(fault, Exception):
-            import traceback
-
-            traceback.print_exc()
-            return Exit.ALL_FAILED
-        raise
-    ended = study.tell(trial)
-    out(f"{ended.state.value}: {goals(study.problem, ended) or (ended.failure and ended.failure.message)}")
-    return Exit.DONE if ended.failure is None else Exit.ALL_FAILED
-
-
 class _Progress:
-    """Listener of a run: a line for each finished trial, or JSON lines, or nothing."""
+    """Listener of a run: a line for each finished trial (and each report), or JSON lines, or nothing."""
 
-    def __init__(self, problem: "Problem", *, as_json: bool, quiet: bool) -> None:
-        self.problem, self.as_json, self.quiet = problem, as_json, quiet
-        self.began = time.monotonic()
+    def __init__(self, problem: "Problem", *, as_json: bool, quiet: bool, reports: bool) -> None:
+        self.problem, self.as_json, self.quiet, self.reports = problem, as_json, quiet, reports
 
     def line(self, text: str) -> None:
         if self.as_json:
@@ -115,6 +97,9 @@ class _Progress:
             self.line(f"note: {text}")
         elif event == "retry":
             self.line(f"trial {trial.number} is tried again: {text}")
+        elif event == "report" and self.reports:
+            shown = ", ".join(f"{name} {show(value)}" for name, value in trial.metrics.items())
+            self.line(f"trial {trial.number} step {trial.step}: {shown}")
         elif event == "finish":
             result = goals(self.problem, trial) if trial.failure is None else trial.failure.message
             settings = ", ".join(f"{name}={show(value)}" for name, value in trial.config.items())
@@ -125,11 +110,12 @@ class _Progress:
 
 def _conclude(study: "Study", say: _Progress) -> int:
     """Print what was found; the exit code says what kind of end it is."""
+    from autosearch.core.failures import grouped
+
     history = study.history
     if history.finished and len(history.failed) == len(history.finished):
-        causes = sorted({f"{t.failure.cause}: {t.failure.message}" for t in history.failed if t.failure})
-        for cause in causes[:5]:
-            note(cause)
+        for cause, number in grouped(trial.failure for trial in history.failed if trial.failure).items():
+            note(f"{number} x {cause}")
         note(f"every one of {len(history.failed)} trials failed.")
         return Exit.ALL_FAILED
     front = history.front

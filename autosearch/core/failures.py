@@ -2,6 +2,8 @@
 
 import re
 import traceback as tracebacks
+from collections import Counter
+from collections.abc import Iterable
 
 from autosearch.core.records import Failure
 
@@ -36,3 +38,23 @@ def from_exception(error: BaseException) -> Failure:
         cause = "nan"
     text = "".join(tracebacks.format_exception(error))
     return Failure(cause, line, text)
+
+
+def signature(failure: Failure) -> tuple[str, str, str]:
+    """What two failures share that have the same reason: cause, kind of error, and the line that raised it.
+
+    Messages may differ by values that they name; without a traceback they count whole.
+    """
+    places = [line.strip() for line in failure.traceback.splitlines() if line.lstrip().startswith("File ")]
+    kind = failure.message.partition(":")[0] if places else failure.message
+    return failure.cause, kind, places[-1] if places else ""
+
+
+def grouped(failed: Iterable[Failure]) -> dict[str, int]:
+    """Failures by what they share: `CAUSE: MESSAGE` of the first of each kind, with their number, most first."""
+    first: dict[tuple[str, str, str], str] = {}
+    counts: Counter[str] = Counter()
+    for failure in failed:
+        line = first.setdefault(signature(failure), f"{failure.cause}: {failure.message}")
+        counts[line] += 1
+    return dict(counts.most_common())

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 from autosearch.core.errors import ExpressionError, RepeatedFailureError
+from autosearch.core.failures import signature
 from autosearch.core.records import Failure, Problem, Trial
 
 REPEATED_FAILURES = 3
@@ -37,7 +38,7 @@ def refuse_repeated_failures(ends: Sequence[Trial]) -> None:
         RepeatedFailureError: with the traceback that they share.
     """
     failures = [trial.failure for trial in ends[:REPEATED_FAILURES] if trial.failure is not None]
-    alike = {(failure.cause, failure.message) for failure in failures}
+    alike = {signature(failure) for failure in failures}
     if len(failures) < REPEATED_FAILURES or len(alike) > 1 or failures[0].cause not in ("crash", "invalid"):
         return
     raise RepeatedFailureError(

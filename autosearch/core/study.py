@@ -239,9 +239,9 @@ class Study:
 
     def propose_scheduled(self, history: History, n: int) -> list[Suggestion]:
         """What the scheduler wants to run next, at most `n`; quick."""
-        return [
-            s for s in self.scheduler.propose(history, n) if s.resume is not None or self._room(history)
-        ][:n]
+        return [s for s in self.scheduler.propose(history, n) if s.resume is not None or self._room(history)][
+            :n
+        ]
 
     def propose_searched(self, history: History, n: int) -> list[Suggestion]:
         """The space's first configurations, then what the searcher suggests, at most `n`.
@@ -325,7 +325,9 @@ class Study:
         """
         space = self.problem.space
         incumbent = self.history.incumbent if len(self.problem.objectives) == 1 else None
-        known = {} if incumbent is None else {n: v for n, v in incumbent.config.items() if n in space.searched}
+        known = (
+            {} if incumbent is None else {n: v for n, v in incumbent.config.items() if n in space.searched}
+        )
         trial = Trial(
             number=len(self.history),
             config=space.validate({**space.start, **known, **config}),
