@@ -80,7 +80,7 @@ class _Loader:
         meant = check_known(document, (), data, TOP)
         run = self._run()
         for name in REQUIRED:
-            optional = name == "space" and (run is None or run.form == "optuna")
+            optional = name == "space" and data.get("run") is not None and (run is None or run.form == "optuna")
             if data.get(name) is None and name not in meant and not (optional and name not in data):
                 message = (
                     "is empty"

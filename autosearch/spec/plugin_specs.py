@@ -52,10 +52,7 @@ def find(kind: str, name: str) -> Any:
     except ResolveError:
         raise
     except (Exception, SystemExit) as error:  # the module is the user's: any fault of it is one of the file
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ResolveError(
-            f"{name} cannot be imported: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-        ) from error
+        raise ResolveError(f"{name} cannot be imported: {type(error).__name__}: {_cause(error)}") from error
     made = found if inspect.isclass(found) else returned(found)
     missing = [method for method in _METHODS.get(kind, ()) if not callable(getattr(made, method, None))]
     if missing:
@@ -64,6 +61,14 @@ def find(kind: str, name: str) -> Any:
             f"or a function annotated to return one."
         )
     return found
+
+
+def _cause(error: BaseException) -> str:
+    """The error's text with the place in the user's code; a SyntaxError tells its place itself."""
+    if isinstance(error, SyntaxError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error} ({last.filename}:{last.lineno})"
 
 
 def returned(function: Any) -> Any:
@@ -82,9 +87,7 @@ def read_plugin(document: Document, kind: str, where: Where, data: Any) -> Plugi
         options = dict(data)
         name = options.pop("method", None)
         if name is None:
-            message = "'method' is missing; it names the plug-in"
-            close = [key for key in options if key.lower() in ("name", "type") or nearest(key, ["method"])]
-            document.add((*where, close[0]) if close else where, message)
+            _note_missing_name(document, where, options)
             return None
         if not isinstance(name, str):
             document.add((*where, "method"), f"must be a name, not {show(name)}")
@@ -97,6 +100,14 @@ def read_plugin(document: Document, kind: str, where: Where, data: Any) -> Plugi
     if factory is None:
         return None
     return PluginSpec(name, options, defaults_of(factory, options))
+
+
+def _note_missing_name(document: Document, where: Where, options: Mapping[str, Any]) -> None:
+    close = [key for key in options if nearest(key, ["method"])]
+    if close:
+        document.add((*where, close[0]), "unknown key. Did you mean 'method'?")
+    else:
+        document.add(where, "'method' is missing; it names the plug-in")
 
 
 def read_factory(

@@ -26,7 +26,7 @@ from autosearch.spec.document import Document, Mark
 
 # The parser takes about 10 s for a megabyte; with these bounds any file is answered within two.
 MAX_BYTES = 256 * 1024
-MAX_ENTRIES = 20_000
+MAX_ENTRIES = 10_000
 MAX_DEPTH = 30
 MAX_TEXT = 10_000
 
@@ -156,7 +156,7 @@ class _Reader:
                 return
             except ReaderError as error:
                 mark = _mark_after(text[: error.position])
-                message = f"the character {error.character!r} is not allowed in YAML"
+                message = f"the character {text[error.position]!r} is not allowed in YAML"
                 raise _fatal(self.label, mark, message) from None
             except MarkedYAMLError as error:
                 raise self._syntax(error) from None

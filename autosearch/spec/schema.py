@@ -1,11 +1,11 @@
 """The JSON schema of study files, for editors: draft 2020-12, made from the same table that reading uses."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from autosearch.core import plugins
 from autosearch.space import Categorical, Derived, Fixed, Float, Int, Ordinal
+from autosearch.space.base import Base
 from autosearch.spec.keys import DIRECTIONS, FORMS, PATHS, REQUIRED, SECTIONS, SEED, STUDY, TOP
 from autosearch.spec.values import Key
 
@@ -36,7 +36,7 @@ _FIELDS: dict[str, Schema] = {
     "value": _SCALAR,
     "when": {"type": ["string", "null"]},
 }
-_KINDS = {
+_KINDS: dict[type[Base], tuple[str, ...]] = {
     Float: ("type", "low", "high"),
     Int: ("type", "low", "high"),
     Categorical: ("type", "choices"),
@@ -107,7 +107,7 @@ def _run(form: str) -> Schema:
         "optuna": _REFERENCE,
         "command": _TEXT,
     }[form]
-    others: Mapping[str, Any] = {name: False for name in FORMS if name != form}
+    others: Schema = {name: False for name in FORMS if name != form}
     return {
         "type": "object",
         "properties": {form: target, **(others if form == "task" else {})},

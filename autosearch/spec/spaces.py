@@ -156,11 +156,13 @@ def read_space_file(file: Document) -> Subspace | None:
         file.add(("first",), f"must be a list of configurations, not {show(first)}")
     if file.problems:
         return None
+    for i, config in enumerate(first):
+        check_known(file, ("first", i), config, parameters)
     _, problems = SearchSpace.collect(parameters, require)
     for problem in problems:
         inner = problem.where
         file.add(("parameters", *inner[1:]) if inner[:1] == ("space",) else inner, problem.message)
-    if problems:
+    if file.problems:
         return None
     subspace = Subspace(parameters, tuple(require), tuple(first))
     _, problems = SearchSpace.collect({"": subspace})

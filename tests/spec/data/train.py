@@ -1,0 +1,1 @@
+raise RuntimeError("reading a study file must not import the training code")
