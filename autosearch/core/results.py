@@ -32,7 +32,7 @@ def refuse_repeated_failures(ends: Sequence[Trial]) -> None:
     """End the study where the first trials of a session all failed alike: that is a bug, not bad luck.
 
     Args:
-        ends: trials that ended in this session, in order.
+        ends: trials that ended or paused in this session, in order.
 
     Raises:
         RepeatedFailureError: with the traceback that they share.

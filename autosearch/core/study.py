@@ -425,7 +425,9 @@ class Study:
         if metrics is not None:
             current = dataclasses.replace(current, metrics=arguments.numbers(self._named(metrics)))
         elif decision is Decision.PAUSE:
-            return self._ledger.pause(current)
+            # It works: failures of others are then not those of a study that cannot.
+            self._session_ends.append(self._ledger.pause(current))
+            return self._session_ends[-1]
         if decision is Decision.STOP and not self._reaches_end(current):
             return self._finish(current, State.STOPPED)
         judged = valued(self.problem, current)
