@@ -1,0 +1,124 @@
+"""What is believed after a history: a model of each objective, of each outcome constraint, and of where trials fail."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from linear_operator.utils.errors import NotPSDError
+from torch import Tensor
+
+from autosearch.searchers.bayesian.acquisition import LogBelow
+from autosearch.searchers.bayesian.data import Data
+from autosearch.searchers.bayesian.design import farthest
+from autosearch.searchers.bayesian.gp import FitError, GaussianProcess
+from autosearch.searchers.bayesian.layout import Layout
+from autosearch.searchers.bayesian.transforms import Outcome
+
+# What a singular fit or a singular posterior raises, wherever it arises.
+NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A modelled quantity: its process, and the map between its values and the process's."""
+
+    model: GaussianProcess
+    outcome: Outcome
+
+    def describe(self, point: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation at a point (D,), in the quantity's units, higher is better."""
+        with torch.no_grad():
+            mean, variance = self.model.moments(torch.from_numpy(point[None]))
+        mu, sd = float(mean), float(variance.sqrt())
+        low, middle, high = self.outcome.inverse(np.array([mu - sd, mu, mu + sd]))
+        return float(middle), float(high - low) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """Models of everything that was observed.
+
+    Attributes:
+        X: (n, D) points that the objectives were fitted on.
+        feasible: (n,) bool.
+        objectives: one of each objective.
+        limits: log probabilities of meeting each outcome constraint, and of not failing where trials failed.
+        notes: what a person should know about the fits.
+    """
+
+    X: Tensor
+    feasible: Tensor
+    objectives: tuple[Belief, ...]
+    limits: tuple[LogBelow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Notes:
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        if line not in self.lines:
+            self.lines.append(line)
+
+
+def believe(data: Data, layout: Layout) -> Beliefs:
+    """Fit all models.
+
+    Raises:
+        NUMERICAL: if an objective's covariance is singular whatever is done.
+    """
+    notes = _Notes()
+    keep = _subset(data, notes)
+    X = torch.from_numpy(data.X[keep])
+    objectives = [
+        _belief(layout, X, data.Y[keep, j], data.sem[keep, j], notes) for j in range(data.Y.shape[1])
+    ]
+    limits = [_limit(layout, X, data.V[keep, j], notes) for j in range(data.V.shape[1])]
+    if len(data.failed):
+        limits.append(_success(layout, data, notes))
+    feasible = torch.from_numpy(data.feasible[keep])
+    return Beliefs(X, feasible, tuple(objectives), tuple(limits), tuple(notes.lines))
+
+
+def _belief(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes) -> Belief:
+    outcome = Outcome.fit(y)
+    z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
+    return Belief(_fitted(layout, X, z, known, notes), outcome)
+
+
+def _limit(layout: Layout, X: Tensor, margin: np.ndarray, notes: _Notes) -> LogBelow:
+    """The probability that a margin is at most 0."""
+    # Large violations are bent, since only where the margin changes its sign matters: -margin is higher-is-better.
+    outcome = Outcome.fit(-margin)
+    model = _fitted(layout, X, -outcome.forward(-margin), np.full(len(margin), np.nan), notes)
+    return LogBelow(model, -float(outcome.forward(np.zeros(1))[0]))
+
+
+def _success(layout: Layout, data: Data, notes: _Notes) -> LogBelow:
+    """The probability that a trial does not fail: regression on +1 for failures and -1 for results."""
+    points = np.concatenate([data.X, data.failed])
+    labels = np.concatenate([-np.ones(len(data.X)), np.ones(len(data.failed))])
+    keep = farthest(points, MOST) if len(points) > MOST else np.arange(len(points))
+    known = np.full(len(keep), np.nan)
+    return LogBelow(_fitted(layout, torch.from_numpy(points[keep]), labels[keep], known, notes), 0.0)
+
+
+def _fitted(layout: Layout, X: Tensor, z: np.ndarray, known: np.ndarray, notes: _Notes) -> GaussianProcess:
+    model = GaussianProcess.fitted(layout, X, torch.from_numpy(z), torch.from_numpy(known))
+    if model.how != "map":
+        notes.add("a likelihood could not be maximised: default hyperparameters")
+    return model
+
+
+def _subset(data: Data, notes: _Notes) -> np.ndarray:
+    """Rows to model: all up to a bound; beyond it the best quarter, and points that cover the rest."""
+    n = len(data.X)
+    if n <= MOST:
+        return np.arange(n)
+    notes.add(f"modelled {MOST} of {n} trials: the best and a cover of the rest")
+    score = np.argsort(np.argsort(-data.Y, axis=0), axis=0).min(axis=1) + n * ~data.feasible
+    order = np.argsort(score, kind="stable")
+    best, rest = order[: MOST // 4], np.sort(order[MOST // 4 :])
+    return np.sort(np.concatenate([best, rest[farthest(data.X[rest], MOST - len(best))]]))

@@ -1,0 +1,177 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.analytic import LogExpectedImprovement, _log_ei_helper
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+from autosearch.searchers.bayesian.acquisition import LogImprovement
+from autosearch.searchers.bayesian.gp import GaussianProcess
+from autosearch.searchers.bayesian.grid_surrogate import GridSurrogate, log_expected_improvement
+from autosearch.searchers.bayesian.layout import Layout
+from autosearch.searchers.bayesian.surrogate import Surrogate
+
+RNG = np.random.default_rng(0)
+X = RNG.random((15, 2))
+Y = np.sin(5 * X[:, 0]) + X[:, 1] ** 2
+
+
+def model(noise=1e-6):
+    z = torch.from_numpy(-(Y - Y.mean()) / Y.std())
+    known = torch.full_like(z, noise)
+    return GaussianProcess.fitted(Layout(2), torch.from_numpy(X), z, known)
+
+
+def test_improvement_equals_botorch_where_observed_values_are_certain():
+    gp = model(0.01)
+    every = torch.ones(15, dtype=torch.bool)
+    ours = LogImprovement(gp, gp.X[:0], every, every[:0], seed=0, certain=True)
+    at = torch.from_numpy(RNG.random((40, 2)))
+    theirs = LogExpectedImprovement(gp, best_f=gp.moments(gp.X)[0].max())
+    assert torch.allclose(ours(at), theirs(at.unsqueeze(1)), rtol=1e-5, atol=1e-5)
+
+
+def test_improvement_with_pending_points_is_the_mean_over_conditioned_models():
+    gp = model()
+    every, pending = (
+        torch.ones(15, dtype=torch.bool),
+        torch.tensor([[0.9, 0.1], [0.5, 0.5]], dtype=torch.float64),
+    )
+    ours = LogImprovement(gp, pending, every, torch.ones(2, dtype=torch.bool), seed=0, certain=True)
+    at = torch.from_numpy(RNG.random((20, 2)))
+    # The same by conditioning one process per sample of the pending values and asking BoTorch.
+    mean, covariance = gp.joint(pending)
+    samples = mean + torch.randn(4000, 2, dtype=torch.float64) @ torch.linalg.cholesky(covariance).mT
+    values = []
+    for sample in samples[:400]:
+        conditioned = gp.condition(pending, sample)
+        best = torch.maximum(gp.moments(gp.X)[0].max(), sample.max())
+        values.append(LogExpectedImprovement(conditioned, best_f=best)(at.unsqueeze(1)))
+    theirs = torch.stack(values).logsumexp(0) - np.log(len(values))
+    clear = theirs > theirs.max() - 4
+    assert torch.allclose(ours(at)[clear], theirs[clear], atol=0.5)
+    assert float((ours(at) - theirs)[clear].abs().mean()) < 0.15
+
+
+def test_noisy_improvement_prefers_what_is_unknown_at_observed_points():
+    quiet, noisy = model(1e-8), model(0.5)
+    every = torch.ones(15, dtype=torch.bool)
+    best = int(quiet.y.argmax())
+    values = [
+        LogImprovement(gp, gp.X[:0], every, every[:0], seed=0)(gp.X[best][None]) for gp in (quiet, noisy)
+    ]
+    assert torch.isfinite(values[1]).all()
+    assert float(values[0]) < float(values[1])
+
+
+def test_improvement_has_finite_gradients_far_from_any_hope():
+    gp = model()
+    every = torch.ones(15, dtype=torch.bool)
+    improvement = LogImprovement(gp, gp.X[:0], every, every[:0], seed=0)
+    at = torch.cat([gp.X, gp.X + 1e-9]).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(improvement(at).sum(), at)
+    assert torch.isfinite(gradient).all()
+
+
+def test_surrogate_predicts_left_out_points_within_its_uncertainty():
+    surrogate = Surrogate.fit(X, Y)
+    at = RNG.random((50, 2))
+    truth = np.sin(5 * at[:, 0]) + at[:, 1] ** 2
+    mean, deviation = surrogate.predict(at)
+    assert np.mean(np.abs(mean - truth)) < 0.1
+    assert np.mean(np.abs(mean - truth) < 2 * deviation + 1e-3) > 0.8
+
+
+def test_surrogate_follows_changes_of_units():
+    at = RNG.random((10, 2))
+    plain, scaled = Surrogate.fit(X, Y, 0.01), Surrogate.fit(X, 100 * Y + 7, 0.01 * 100**2)
+    for one, two, shift in zip(plain.predict(at), scaled.predict(at), (7, 0), strict=True):
+        assert np.allclose(100 * one + shift, two, rtol=1e-3, atol=1e-3)
+    assert np.allclose(plain.log_ei(at) + np.log(100), scaled.log_ei(at), atol=0.05)
+
+
+def test_surrogate_samples_agree_with_its_predictions():
+    surrogate = Surrogate.fit(X, Y, 0.05)
+    at = RNG.random((3, 2))
+    samples = surrogate.sample(at, 4000, seed=1)
+    mean, deviation = surrogate.predict(at)
+    assert samples.shape == (4000, 3)
+    assert np.allclose(samples.mean(axis=0), mean, atol=0.02)
+    assert np.allclose(samples.std(axis=0), deviation, rtol=0.1)
+    assert np.array_equal(samples, surrogate.sample(at, 4000, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "noise"),
+    [(np.zeros((3, 2)), np.zeros(2), None), (np.zeros((1, 1)), np.array([np.nan]), None), (X, Y, -1.0)],
+)
+def test_surrogate_refuses_what_it_cannot_fit(x, y, noise):
+    with pytest.raises(ValueError):
+        Surrogate.fit(x, y, noise)
+
+
+def test_grid_surrogate_equals_an_exact_process():
+    x = np.array([0.0, 0.1, 0.35, 0.6, 0.9])
+    y = np.sin(6 * x)
+    noise = np.array([0.01, 0.02, 0.01, 0.03, 0.01])
+    ours = GridSurrogate.fit(x, y, noise)
+    kernel = ConstantKernel(ours.variance, "fixed") * Matern(ours.length, "fixed", nu=2.5)
+    theirs = GaussianProcessRegressor(kernel, alpha=noise + 1e-9 * ours.variance, optimizer=None)
+    theirs.fit(x[:, None], y - ours.mean)
+    at = np.linspace(-0.2, 1.2, 30)
+    mean, deviation = theirs.predict(at[:, None], return_std=True)
+    got = ours.predict(at)
+    assert np.allclose(got[0], mean + ours.mean, atol=1e-6)
+    assert np.allclose(got[1], deviation, atol=1e-5)
+
+
+def test_grid_surrogate_finds_lengthscales_near_those_of_a_continuous_search():
+    x = np.linspace(0, 1, 12)
+    y = np.sin(8 * x) + 0.3 * x
+    ours = GridSurrogate.fit(x, y, 1e-4)
+    at = np.linspace(0, 1, 50)
+    assert np.abs(ours.predict(at)[0] - np.sin(8 * at) - 0.3 * at).max() < 0.05
+
+
+def test_grid_surrogate_improvement_equals_botorch_from_certain_to_hopeless():
+    u = np.array([-300.0, -50.0, -21.0, -19.0, -5.0, -1.001, -0.999, 0.0, 1.0, 30.0])
+    theirs = _log_ei_helper(torch.from_numpy(u)).numpy()
+    assert np.allclose(log_expected_improvement(u), theirs, rtol=1e-6)
+
+
+def test_grid_surrogate_takes_a_single_value_and_constant_values():
+    for x, y in (([0.5], [3.0]), ([0.1, 0.5, 0.5], [2.0, 2.0, 2.0])):
+        surrogate = GridSurrogate.fit(np.array(x), np.array(y), 0.0)
+        mean, deviation = surrogate.predict(np.linspace(0, 1, 5))
+        assert np.isfinite(mean).all()
+        assert (deviation > 0).any()
+        assert np.isfinite(surrogate.log_ei(np.linspace(0, 1, 5))).all()
+
+
+@pytest.mark.parametrize(("x", "y", "v"), [([], [], 0.0), ([1.0], [np.inf], 0.0), ([1.0], [1.0], -1.0)])
+def test_grid_surrogate_refuses_what_is_no_number(x, y, v):
+    with pytest.raises(ValueError):
+        GridSurrogate.fit(np.array(x), np.array(y), v)
+
+
+def test_grid_surrogate_takes_under_five_milliseconds():
+    x = np.linspace(0, 1, 10)
+    y, grid = np.sin(5 * x), np.linspace(0, 1, 1000)
+    taken = []
+    for _ in range(9):
+        start = time.process_time()
+        GridSurrogate.fit(x, y, 0.01).log_ei(grid)
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.005
+
+
+def test_grid_surrogate_loads_neither_torch_nor_botorch():
+    code = (
+        "import sys; from autosearch.searchers.bayesian import GridSurrogate as G; G.fit([0.0, 1.0], [1.0, 2.0]);"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'botorch', 'gpytorch', 'scipy', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
