@@ -46,7 +46,7 @@ class EvolutionSearcher:
         self,
         population: int = 10,
         window: int | None = 100,
-        tournament: float = 0.25,
+        tournament: float = 0.5,
         *,
         moves: int = 1,
         crossover: float = 0.0,
