@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from autosearch.core import Decision, Objective, Progress, RunSettings, Study, Trial, failures
 from autosearch.runners.checkpoints import Cadence, CheckpointStore
-from autosearch.runners.common import last_step, overdue
+from autosearch.runners.common import Interrupts, last_step, overdue
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,6 +23,7 @@ class Attempt:
         trial: running.
         store: of its checkpoints.
         settings: limits and `debug`.
+        interrupts: once requested, the trial is let go of at its next report, for a later session.
         periodic: save while it runs, not only where it pauses, is interrupted or ends among the best.
     """
 
@@ -33,11 +34,13 @@ class Attempt:
         trial: Trial,
         store: CheckpointStore,
         settings: RunSettings,
+        interrupts: Interrupts,
         *,
         periodic: bool = True,
     ) -> None:
         self.number = trial.number
         self._study, self._objective, self._store, self._settings = study, objective, store, settings
+        self._interrupts = interrupts
         self._cadence, self._periodic = Cadence(), periodic
         self._generator: Generator[Progress, Decision, None] | None = None
         self._decision = Decision.CONTINUE
@@ -70,13 +73,8 @@ class Attempt:
             raise TypeError(f"an objective yields Progress, got {type(progress).__name__}.")
         return progress
 
-    def absorb(self, progress: Progress, *, leave: bool = False) -> bool:
-        """Report `progress` and do what the study decides; whether the attempt goes on.
-
-        Args:
-            progress: from `advance`.
-            leave: let go of the trial here, so that a later session goes on with it.
-        """
+    def absorb(self, progress: Progress) -> bool:
+        """Report `progress` and do what the study decides; whether the attempt goes on."""
         self._step = self._step + 1 if progress.step is None else progress.step
         self._data.update(progress.data)
         saved = self._save(progress) if self._saves_first(progress) else None
@@ -85,7 +83,9 @@ class Attempt:
         self._decision = self._study.report(self.number, progress.metrics, step=self._step, checkpoint=saved)
         if saved is not None:
             self._store.recorded(self._study.history[self.number])
-        leave = self._decision is Decision.CONTINUE and (leave or self._study.out_of_time)
+        leave = self._decision is Decision.CONTINUE and (
+            self._interrupts.requested or self._study.out_of_time
+        )
         if saved is None and (leave or self._decision is Decision.PAUSE):
             saved = self._save(progress)
         if self._told:

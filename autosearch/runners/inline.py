@@ -44,10 +44,10 @@ class InlineRunner:
     def _run(
         self, study: Study, objective: Objective, trial: Trial, store: CheckpointStore, interrupts: Interrupts
     ) -> None:
-        attempt = Attempt(study, objective, trial, store, self._settings)
+        attempt = Attempt(study, objective, trial, store, self._settings, interrupts)
         try:
             while (progress := attempt.advance()) is not None:
-                if not attempt.absorb(progress, leave=interrupts.requested):
+                if not attempt.absorb(progress):
                     return
         except KeyboardInterrupt:
             attempt.abandon()

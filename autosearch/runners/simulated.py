@@ -7,7 +7,7 @@ from pathlib import Path
 from autosearch.core import Objective, Progress, RunSettings, Study, Trial
 from autosearch.runners.attempt import Attempt
 from autosearch.runners.checkpoints import CheckpointStore
-from autosearch.runners.common import next_trials
+from autosearch.runners.common import Interrupts, next_trials
 
 
 class SimulatedRunner:
@@ -29,22 +29,29 @@ class SimulatedRunner:
         """Run trials until the study says it is over.
 
         Raises:
+            KeyboardInterrupt: after Ctrl-C, with the running trials left resumable.
             RepeatedFailureError: if the first trials all fail alike.
         """
-        with tempfile.TemporaryDirectory(prefix="autosearch-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="autosearch-") as temporary, Interrupts() as interrupts:
             output = self._settings.output or Path(temporary)
-            _Simulation(study, objective, self._settings, output).run()
+            _Simulation(study, objective, self._settings, output, interrupts).run()
+            if interrupts.requested:
+                raise KeyboardInterrupt
 
 
 class _Simulation:
     """One run: a queue of the steps under way, by the virtual time at which they end."""
 
-    def __init__(self, study: Study, objective: Objective, settings: RunSettings, output: Path) -> None:
+    def __init__(
+        self, study: Study, objective: Objective, settings: RunSettings, output: Path, interrupts: Interrupts
+    ) -> None:
         self._study, self._objective, self._settings = study, objective, settings
         self._store = CheckpointStore(study, output, settings.keep.checkpoints)
+        self._interrupts = interrupts
         self._workers = settings.resources.parallel or 1
         self._now = 0.0
         self._order = 0
+        self._open: dict[int, Attempt] = {}
         self._steps: list[tuple[float, int, Attempt, Progress]] = []
 
     def run(self) -> None:
@@ -54,7 +61,7 @@ class _Simulation:
             while self._fill() or self._steps:
                 self._step()
         except BaseException:
-            for _, _, attempt, _ in self._steps:
+            for attempt in self._open.values():
                 attempt.abandon()
             raise
 
@@ -64,28 +71,41 @@ class _Simulation:
         while trials := self._next():
             began = True
             for trial in trials:
-                # Nothing is saved on the way: what a real save costs says nothing in virtual time.
-                attempt = Attempt(
-                    self._study, self._objective, trial, self._store, self._settings, periodic=False
+                self._open[trial.number] = attempt = Attempt(
+                    self._study,
+                    self._objective,
+                    trial,
+                    self._store,
+                    self._settings,
+                    self._interrupts,
+                    # What a real save costs says nothing in virtual time.
+                    periodic=False,
                 )
                 self._advance(attempt)
         return began
 
     def _next(self) -> list[Trial]:
         free = self._workers - len(self._steps)
-        return next_trials(self._study, free, idle=not self._steps) if free else []
+        if not free or self._interrupts.requested:
+            return []
+        return next_trials(self._study, free, idle=not self._steps)
 
     def _advance(self, attempt: Attempt) -> None:
+        """Begin the next step of an attempt."""
         progress = attempt.advance()
-        if progress is not None:
-            self._order += 1
-            heapq.heappush(
-                self._steps, (self._now + (progress.seconds or 0.0), self._order, attempt, progress)
-            )
+        if progress is None:
+            del self._open[attempt.number]
+            return
+        self._order += 1
+        ends = self._now + (progress.seconds or 0.0)
+        heapq.heappush(self._steps, (ends, self._order, attempt, progress))
 
     def _step(self) -> None:
         """Let the next step end."""
-        if self._steps:
-            self._now, _, attempt, progress = heapq.heappop(self._steps)
-            if attempt.absorb(progress):
-                self._advance(attempt)
+        if not self._steps:
+            return
+        self._now, _, attempt, progress = heapq.heappop(self._steps)
+        if attempt.absorb(progress):
+            self._advance(attempt)
+        else:
+            del self._open[attempt.number]

@@ -9,7 +9,7 @@ class TestMine(SchedulerKit):
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from autosearch.core import (
@@ -25,7 +25,7 @@ from autosearch.core import (
     Trial,
 )
 from autosearch.core.plugins import load
-from autosearch.core.protocols import Scheduler
+from autosearch.core.protocols import Objective, Scheduler
 from autosearch.core.seeds import derive_rng
 from autosearch.space import Float
 
@@ -87,7 +87,7 @@ class Curves:
     def __init__(self, nan_every: int = 0, fail_every: int = 0) -> None:
         self._nan_every, self._fail_every = nan_every, fail_every
 
-    def run(self, job: Job) -> Iterator[Progress]:
+    def run(self, job: Job) -> Generator[Progress, Decision, None]:
         x, rate = job.config["x"], job.config["rate"]
         noise = derive_rng(job.seed, "noise").standard_normal(LAST + 1)
         for step in range(job.step + 1, LAST + 1):
@@ -100,7 +100,7 @@ class Curves:
             yield Progress(metrics, step=step, save=lambda folder: None, seconds=1.0 + x)  # noqa: ARG005
 
 
-def simulate(scheduler: Scheduler, objective: Any, **options: Any) -> Study:
+def simulate(scheduler: Scheduler, objective: Objective, **options: Any) -> Study:
     """A finished study of 40 trials (`trials`) on 3 workers (`parallel`) of the virtual clock."""
     budget = {"trials": options.pop("trials", 40)}
     parallel = options.pop("parallel", 3)
@@ -192,7 +192,7 @@ class SchedulerKit:
 
     def test_a_direction_is_the_mirror_of_the_other(self) -> None:
         class Mirrored(Curves):
-            def run(self, job: Job) -> Iterator[Progress]:
+            def run(self, job: Job) -> Generator[Progress, Decision, None]:
                 for progress in super().run(job):
                     flipped = {**progress.metrics, "loss": -progress.metrics["loss"]}
                     yield dataclasses.replace(progress, metrics=flipped)
