@@ -23,9 +23,10 @@ class StudyClock:
     def elapsed_s(self) -> float:
         return self._read() - self._origin
 
-    def take(self, read: Callable[[], float]) -> None:
-        """Read the time from `read` from now on; study time goes on from where it stands."""
-        self._origin, self._read = read() - self.elapsed_s, read
+    def take(self, read: Callable[[], float], elapsed_s: float | None = None) -> None:
+        """Read the time from `read` from now on; study time goes on from `elapsed_s`, else from where it stands."""
+        elapsed_s = self.elapsed_s if elapsed_s is None else elapsed_s
+        self._origin, self._read = read() - elapsed_s, read
 
     def start(self, trial: Trial) -> None:
         self._started[trial.number] = self._read() - trial.seconds

@@ -149,9 +149,9 @@ class Study:
         """Study time: seconds for which a driver has worked on it, over all sessions."""
         return self._ledger.clock.elapsed_s
 
-    def use_clock(self, clock: Callable[[], float]) -> None:
-        """Take the time from `clock` (seconds); study time goes on from where it stands."""
-        self._ledger.clock.take(clock)
+    def use_clock(self, clock: Callable[[], float], elapsed_s: float | None = None) -> None:
+        """Take the time from `clock` (seconds); study time goes on from `elapsed_s`, else from where it stands."""
+        self._ledger.clock.take(clock, elapsed_s)
 
     @property
     def out_of_time(self) -> bool:

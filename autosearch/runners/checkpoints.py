@@ -96,13 +96,14 @@ class CheckpointStore:
         study: whose trials they are.
         output: the study's folder; None: there are no checkpoints and nothing is written.
         keep: how many of the best trials keep theirs.
+        folders: whether trials get folders of their own.
     """
 
-    def __init__(self, study: Study, output: Path | None, keep: int) -> None:
+    def __init__(self, study: Study, output: Path | None, keep: int, *, folders: bool = True) -> None:
         self._study, self._output, self._keep = study, output, keep
         name = re.sub(r"[^\w./ +-]", "_", study.name).replace("..", "_")
         self._root = None if output is None else output / "checkpoints" / name
-        self._folders = None if output is None else output / "trials" / name
+        self._folders = output / "trials" / name if output is not None and folders else None
         # Source checkpoint of each attempt under way: it may belong to another trial, which moves on.
         self._sources: dict[int, Path | None] = {}
         self._owned = {t.number for t in study.history if self._names_own(t)}
@@ -139,13 +140,14 @@ class CheckpointStore:
                 )
             self._study.note(f"trial {trial.number} starts afresh: its checkpoint {job.checkpoint} is gone.")
             job = dataclasses.replace(job, checkpoint=None, step=0)
-        if self._root is not None and self._folders is not None:
+        if self._root is not None:
             for draft in (self._root / _trial_name(trial.number)).glob(f"{_PARTIAL}*"):
                 shutil.rmtree(draft)  # left by a driver that was killed while it wrote
+            self._owned.add(trial.number)
+        if self._folders is not None:
             folder = self._folders / _trial_name(trial.number)
             folder.mkdir(parents=True, exist_ok=True)
             job = dataclasses.replace(job, folder=folder)
-            self._owned.add(trial.number)
         self._sources[trial.number] = job.checkpoint
         return job
 
@@ -167,25 +169,21 @@ class CheckpointStore:
         """The attempt of trial `number` is over: delete what neither keepers nor attempts under way need."""
         self._sources.pop(number, None)
         self.recorded(self._study.history[number])
-        if self._output is None or self._root is None or self._folders is None:
-            return
         in_use = {source.parent for source in self._sources.values() if source is not None}
-        keepers = self._study.keepers(self._keep)
+        keepers = self._study.keepers(self._keep) if self._owned else set()
         for other in sorted(self._owned):
-            checkpoints = self._root / _trial_name(other)
-            folder = self._folders / _trial_name(other)
-            ended = self._study.history[other].state.finished
-            if other not in keepers and other not in self._sources and checkpoints not in in_use:
-                for path in (checkpoints, folder):
+            places = [root / _trial_name(other) for root in (self._root, self._folders) if root is not None]
+            if other not in keepers and other not in self._sources and in_use.isdisjoint(places):
+                for path in places:
                     if path.exists():
                         shutil.rmtree(path)
                 self._owned.discard(other)
-            elif ended and folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
-        for path in (self._folders, self._root):
-            while path != self._output and path.exists() and not any(path.iterdir()):
-                path.rmdir()
-                path = path.parent
+            elif self._study.history[other].state.finished and _is_empty(places[-1]):
+                places[-1].rmdir()
+        for root in (self._folders, self._root):
+            while root is not None and root != self._output and _is_empty(root):
+                root.rmdir()
+                root = root.parent
 
     def _names_own(self, trial: Trial) -> bool:
         if self._root is None or trial.checkpoint is None:
@@ -203,6 +201,10 @@ def joins_best(history: History, trial: Trial, metrics: Mapping[str, float], bes
         return False
     after = History(history.problem, [judged if t.number == trial.number else t for t in history])
     return any(t.number == trial.number for t in best_trials(after, best))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.exists() and not any(folder.iterdir())
 
 
 def _trial_name(number: int) -> str:

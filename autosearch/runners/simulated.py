@@ -34,7 +34,9 @@ class SimulatedRunner:
         """
         with tempfile.TemporaryDirectory(prefix="autosearch-") as temporary, Interrupts() as interrupts:
             output = self._settings.output or Path(temporary)
-            _Simulation(study, objective, self._settings, output, interrupts).run()
+            folders = self._settings.output is not None
+            store = CheckpointStore(study, output, self._settings.keep.checkpoints, folders=folders)
+            _Simulation(study, objective, self._settings, store, interrupts).run()
             if interrupts.requested:
                 raise KeyboardInterrupt
 
@@ -43,10 +45,14 @@ class _Simulation:
     """One run: a queue of the steps under way, by the virtual time at which they end."""
 
     def __init__(
-        self, study: Study, objective: Objective, settings: RunSettings, output: Path, interrupts: Interrupts
+        self,
+        study: Study,
+        objective: Objective,
+        settings: RunSettings,
+        store: CheckpointStore,
+        interrupts: Interrupts,
     ) -> None:
-        self._study, self._objective, self._settings = study, objective, settings
-        self._store = CheckpointStore(study, output, settings.keep.checkpoints)
+        self._study, self._objective, self._settings, self._store = study, objective, settings, store
         self._interrupts = interrupts
         self._workers = settings.resources.parallel or 1
         self._now = 0.0
@@ -56,7 +62,9 @@ class _Simulation:
 
     def run(self) -> None:
         self._study.set_workers(self._workers)
-        self._study.use_clock(lambda: self._now)
+        # Not from where it stands: the real time that went into building the study is none of the simulation's.
+        self._now = self._study.history.elapsed_s
+        self._study.use_clock(lambda: self._now, self._now)
         try:
             while self._fill() or self._steps:
                 self._step()
