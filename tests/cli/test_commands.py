@@ -106,7 +106,7 @@ def test_a_mistyped_key_is_located_with_the_nearest(command: Command, study: Pat
     study.write_text(text.replace("searcher:", "seracher:") + "searcher: random\n")
     code, _, err = command("run", study)
     assert code == 2
-    assert f"{study}:5:29 space.x.hgih: unknown key. Did you mean 'high'?" in err.splitlines()
+    assert f"{study}:5:30 space.x.hgih: unknown key. Did you mean 'high'?" in err.splitlines()
     assert any("seracher" in line and "Did you mean 'searcher'?" in line for line in err.splitlines())
 
 
