@@ -16,13 +16,13 @@ class BatchStream:
     """Batches of examples, epoch after epoch.
 
     The order of an epoch follows from the seed and the epoch's number, and all randomness inside a batch from the
-    seed and the batch's place: two whole numbers are the complete state, and a stream that is set back
-    repeats the same batches, augmentation included. A last batch that would be short is left out (batch statistics
-    of one example do not exist); every epoch leaves out others.
+    seed and the batch's place: two whole numbers are the complete state, and a stream that is set back repeats the
+    same batches, augmentation included. An epoch is cut into batches of equal size but for one example, none larger
+    than asked for: no example is left out, and there is no small rest with wild batch statistics.
 
     Args:
         size: number of examples, at least 1.
-        batch_size: examples in a batch; with fewer examples than that a batch holds all.
+        batch_size: examples in a batch, at most.
         fetch: makes a batch from example indices (batch,) and a generator for augmentation.
         seed: of order and augmentation.
         device: where the indices live: that of the data.
@@ -44,8 +44,8 @@ class BatchStream:
                 "batch_size",
             )
         self.size = size
-        self.batch_size = min(batch_size, size)
-        self.batches_per_epoch = size // self.batch_size
+        self.batch_size = batch_size
+        self.batches_per_epoch = -(-size // batch_size)
         self.epoch = 0
         self.batch = 0
         self._fetch = fetch
@@ -61,9 +61,9 @@ class BatchStream:
         if self._order is None:
             self._generator.manual_seed(derive_seed(self._seed, "order", self.epoch))
             self._order = torch.randperm(self.size, generator=self._generator).to(self._device)
-        start = self.batch * self.batch_size
+        start, end = (self.size * i // self.batches_per_epoch for i in (self.batch, self.batch + 1))
         self._generator.manual_seed(derive_seed(self._seed, "batch", self.epoch, self.batch))
-        batch = self._fetch(self._order[start : start + self.batch_size], self._generator)
+        batch = self._fetch(self._order[start:end], self._generator)
         self.batch += 1
         if self.batch == self.batches_per_epoch:
             self.seek(self.epoch + 1)

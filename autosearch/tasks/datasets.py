@@ -210,6 +210,16 @@ def _load_images(
     return Dataset(splits[0], splits[1], splits[2], classes=int(max(y.max() for y in targets)) + 1)
 
 
+def check_table(name: str, known: tuple[str, ...]) -> None:
+    """Look whether the table is one of `known`.
+
+    Raises:
+        OptionError: if it is not.
+    """
+    if name not in known:
+        _refuse(name, known)
+
+
 def load_table(
     name: str, *, train_size: int | None = None, val_size: int | None = None, split_seed: int = 0
 ) -> Dataset:
@@ -218,8 +228,7 @@ def load_table(
     Raises:
         OptionError: for an unknown name or a size that does not fit.
     """
-    if name not in CLASS_TABLES + NUMBER_TABLES:
-        _refuse(name, CLASS_TABLES + NUMBER_TABLES)
+    check_table(name, CLASS_TABLES + NUMBER_TABLES)
     return _load_table(name, train_size, val_size, split_seed)
 
 
@@ -242,6 +251,67 @@ def _load_table(name: str, train_size: int | None, val_size: int | None, split_s
         return x, torch.from_numpy(y)
 
     return Dataset(tensors(train), tensors(val), tensors(test), classes, scale)
+
+
+def check_text(name: str, data_dir: str | Path | None) -> Path:
+    """The file of a text.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    folder = data_folder(data_dir)
+    if folder is not None and (folder / "text").is_dir() and not (folder / "text" / f"{name}.txt").is_file():
+        there = sorted(path.stem for path in (folder / "text").glob("*.txt"))
+        hint = did_you_mean(name, there) or f" There are: {', '.join(there) or 'none'}."
+        raise DataError(f"dataset {name!r} is not there: put {name}.txt into {folder / 'text'}.{hint}")
+    return find_files("text", ((f"{name}.txt",),), folder, name) / f"{name}.txt"
+
+
+def load_text(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    context: int = 1,
+    train_size: int | None = None,
+    val_size: int | None = None,
+) -> Dataset:
+    """A text as characters: each split is (characters, the following characters), int64 (n,), in the text's order.
+
+    The vocabulary is every character of the text, in code order; `classes` is its size.
+
+    Args:
+        name: the file is `DATA_DIR/text/NAME.txt`, UTF-8.
+        data_dir: folder of datasets, `$AUTOSEARCH_DATA` without it.
+        context: characters that every split must have at least.
+        train_size: characters to train on, None for the first 80 %.
+        val_size: characters to validate on, None for 10 %.
+
+    Raises:
+        DataError: if the file is missing, is not UTF-8, or is too short.
+        OptionError: for a size that does not fit.
+    """
+    data = _load_text(check_text(name, data_dir), train_size, val_size)
+    shortest = min(len(split[0]) for split in (data.train, data.val, data.test))
+    if shortest < context:
+        raise DataError(
+            f"text {name!r} is too short: a split has {shortest} characters, context is {context}."
+        )
+    return data
+
+
+@lru_cache(maxsize=2)
+def _load_text(path: Path, train_size: int | None, val_size: int | None) -> Dataset:
+    try:
+        codes = np.frombuffer(path.read_text(encoding="utf-8").encode("utf-32-le"), dtype="<u4")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text: {error}") from error
+    vocabulary, tokens = np.unique(codes, return_inverse=True)
+    n_test, n_val = round(len(tokens) * 0.1), round(len(tokens) * 0.1)
+    ends = [len(tokens) - n_test - n_val, len(tokens) - n_test]
+    train, val, test = ((part[:-1], part[1:]) for part in np.split(tokens.astype(np.int64), ends))
+    train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
+    splits = [(torch.from_numpy(x.copy()), torch.from_numpy(y.copy())) for x, y in (train, val, test)]
+    return Dataset(splits[0], splits[1], splits[2], classes=len(vocabulary))
 
 
 def _three_parts(data: Arrays, seed: int, *, stratified: bool = True) -> tuple[Arrays, Arrays, Arrays]:
@@ -275,7 +345,7 @@ def _first(part: Arrays, size: int | None, option: str) -> Arrays:
 
 def _pooled(images: np.ndarray, size: int | None) -> torch.Tensor:
     """Images in [0, 1], averaged down to `size` pixels a side."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    x = torch.from_numpy(images.astype(np.float32)) / 255
     if size is None or size == x.shape[-1]:
         return x
     if not 1 <= size <= x.shape[-1] or x.shape[-1] % size:

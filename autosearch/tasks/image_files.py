@@ -40,12 +40,20 @@ def read_idx(path: Path) -> np.ndarray:
     return data.reshape(shape)
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """Bytes as Python 3 writes them in a pickle of Python 2: in place of `codecs.encode`, for this one encoding."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding!r} does not belong into a data file")
+    return text.encode("latin1")
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Loads containers and numpy arrays, and nothing that could run code."""
 
     _ALLOWED: dict[tuple[str, str], Any] = {  # noqa: RUF012 - pickle looks it up on the instance
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1,
         ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
         ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
     }

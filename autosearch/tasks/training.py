@@ -395,7 +395,10 @@ class TrainingTask(ABC):
                     known = did_you_mean(name, arguments) or f" Its arguments: {', '.join(arguments)}."
                     lines.append(f"space.{name}: the task has no argument of that name.{known}")
             elif argument == name:
-                lines += self._value_problems(name, _corners(parameter), models)
+                values = _corners(parameter)
+                lines += self._value_problems(name, values, models)
+                if name == "epochs" and any(isinstance(v, int) and v > self.epochs for v in values):
+                    lines.append(f"space.epochs: goes beyond the epochs of the run, {self.epochs}.")
         return lines
 
     def _value_problems(self, name: str, values: list[Value], models: list[Value]) -> list[str]:

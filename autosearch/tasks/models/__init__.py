@@ -9,14 +9,33 @@ from torch import nn
 from autosearch.core.errors import OptionError
 from autosearch.space import did_you_mean
 from autosearch.tasks.models.feedforward import Cnn, Mlp, Vgg
+from autosearch.tasks.models.language import Lstm, Transformer
 from autosearch.tasks.models.layers import ACTIVATIONS, Layer, NormAct
+from autosearch.tasks.models.residual import MobileNetV2, PreactResNet, ResNet
 
-__all__ = ["ACTIVATIONS", "IMAGE_MODELS", "TABLE_MODELS", "Layer", "NormAct", "build_model", "model_options"]
+__all__ = [
+    "ACTIVATIONS",
+    "IMAGE_MODELS",
+    "LANGUAGE_MODELS",
+    "TABLE_MODELS",
+    "Layer",
+    "NormAct",
+    "build_model",
+    "model_options",
+]
 
 Builder = Callable[..., nn.Module]
 
-IMAGE_MODELS: Mapping[str, Builder] = {"mlp": Mlp, "cnn": Cnn, "vgg": Vgg}
+IMAGE_MODELS: Mapping[str, Builder] = {
+    "mlp": Mlp,
+    "cnn": Cnn,
+    "resnet": ResNet,
+    "preact_resnet": PreactResNet,
+    "vgg": Vgg,
+    "mobilenet_v2": MobileNetV2,
+}
 TABLE_MODELS: Mapping[str, Builder] = {"mlp": Mlp}
+LANGUAGE_MODELS: Mapping[str, Builder] = {"lstm": Lstm, "transformer": Transformer}
 
 
 def find_model(models: Mapping[str, Builder], name: str) -> Builder:

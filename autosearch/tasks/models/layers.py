@@ -21,6 +21,22 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu6": nn.ReLU6,
     "hardswish": nn.Hardswish,
 }
+
+
+def find_activation(name: str) -> Callable[[], nn.Module]:
+    """The activation called `name`.
+
+    Raises:
+        OptionError: if there is none.
+    """
+    if name not in ACTIVATIONS:
+        hint = did_you_mean(name, ACTIVATIONS)
+        raise OptionError(
+            f"unknown activation {name!r}.{hint} Known: {', '.join(ACTIVATIONS)}.", "activation"
+        )
+    return ACTIVATIONS[name]
+
+
 _GROUPS = 8  # at most; group statistics of fewer than a handful of channels are noise in small networks
 
 
@@ -60,12 +76,7 @@ class NormAct:
     vectors: bool = False
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            hint = did_you_mean(self.activation, ACTIVATIONS)
-            raise OptionError(
-                f"unknown activation {self.activation!r}.{hint} Known: {', '.join(ACTIVATIONS)}.",
-                "activation",
-            )
+        find_activation(self.activation)
 
     def __call__(self, channels: int) -> nn.Module:
         """Normalisation and activation."""
@@ -84,6 +95,10 @@ class NormAct:
         """
         name = self.norm if isinstance(self.norm, str) and self.norm in self._known else "batch"
         return self._known[name](channels)
+
+    def act(self) -> nn.Module:
+        """Activation alone, for the sum behind a residual block."""
+        return find_activation(self.activation)()
 
     @property
     def bias(self) -> bool:
