@@ -4,12 +4,10 @@ What can be put back is put back: working directory, environment, output, thread
 child processes. Module globals and leaked memory cannot: only objectives that say they are `reusable` share one.
 """
 
-import ctypes
 import faulthandler
 import gc
 import os
 import random
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from autosearch.runners import gpu
+from autosearch.runners.processes import adopt_orphans, descendants, end_processes, memory_of
 
 MEMORY_POLL_S = 0.1
 LOG_LIMIT_BYTES = 10 * 2**20
-_PR_SET_CHILD_SUBREAPER = 36
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -121,85 +119,11 @@ def _flush() -> None:
             continue  # a full disk or a stream that the trial closed: nothing that could be saved
 
 
-# -- child processes ---------------------------------------------------------------------------------------
-
-
-def adopt_orphans() -> None:
-    """Make this process the parent of its descendants' orphans, so that none escapes `descendants` (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes below `pid`, each parent before its children; empty where the system does not tell (not Linux)."""
-    found: list[int] = []
-    left = [pid]
-    while left:
-        parent = left.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                children = [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue  # it ended while we looked
-            found += children
-            left += children
-    return found
-
-
 def _strangers(before: set[int]) -> list[int]:
     """Descendants that the trial left behind; Python's own resource tracker serves the whole process."""
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     spared = before | {getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)}
     return [pid for pid in descendants(os.getpid()) if pid not in spared]
-
-
-def end_processes(pids: list[int]) -> None:
-    """Kill processes at once and collect those that are our own children."""
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue  # ended by itself, or its number now belongs to another's process
-    for pid in pids:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            continue  # not our child, or collected already
-
-
-def end_marked(variable: str, value: str) -> list[int]:
-    """Kill every process of this machine whose environment holds `variable=value`; returns their numbers.
-
-    Children inherit the mark whatever they call themselves, and a number that was given to another process in the
-    meantime does not carry it.
-    """
-    mark = f"{variable}={value}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        pid = int(folder.name)
-        try:
-            marked = mark in (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # another user's, or it ended while we looked
-        if marked and pid != os.getpid():
-            found.append(pid)
-    end_processes(found)
-    return found
-
-
-# -- limits ------------------------------------------------------------------------------------------------
-
-
-def memory_of(pid: int) -> int:
-    """Resident bytes of a process and all its descendants."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = 0
-    for each in (pid, *descendants(pid)):
-        try:
-            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * page
-        except OSError:
-            continue  # it ended while we looked
-    return total
 
 
 class MemoryLimit:

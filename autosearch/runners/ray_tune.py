@@ -105,6 +105,13 @@ class RayRunner:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            if output is not None:
+                _remove_if_empty(output / "logs")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _fit(desk: Desk, setup: Setup, reference: Any, scratch: Path, workers: int, generation: int) -> None:

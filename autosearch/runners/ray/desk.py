@@ -14,17 +14,17 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from autosearch.core import Decision, Failure, Study, Trial
-from autosearch.runners import isolation
 from autosearch.runners.checkpoints import CheckpointStore
 from autosearch.runners.common import Interrupts, last_step, thaw_or_finish
+from autosearch.runners.processes import TRIAL_MARK, end_marked
 from autosearch.runners.ray import deaths
-from autosearch.runners.ray.messages import KEY, TRIAL_MARK, Answer, Assignment, Message, Setup
+from autosearch.runners.ray.messages import KEY, Answer, Assignment, Message, Setup
 from autosearch.runners.ray.planner import Planner
 from autosearch.runners.ray.worker import deliver
 
 TRIALS_PER_TUNER = 300
 # Ctrl-C must end the driver within 15 s; ending the session takes two or three of them.
-LEAVE_S = 8.0
+LEAVE_S = 7.0
 # The worker ends itself at its limit, with a trace; this is for one that cannot.
 KILL_AFTER_S = 2.0
 P = ParamSpec("P")
@@ -206,7 +206,7 @@ class Desk:
         seat = self._seats.pop(tune_trial.trial_id, None)
         if seat is None:
             return
-        isolation.end_marked(TRIAL_MARK, seat.identity)
+        end_marked(TRIAL_MARK, seat.identity)
         failure = deaths.explain(tune_trial, self._setup.notes, seat.identity)
         if seat.killed or failure.cause == "timeout":
             limit = self._setup.limits.minutes or 0.0
@@ -221,6 +221,10 @@ class Desk:
     def on_tick(self) -> None:
         """Called some ten times a second."""
         self._notice_end()
+        if self.cut:
+            # Otherwise Tune waits some seconds for processes that do not listen.
+            for seat in self._seats.values():
+                _kill(seat)
         if self._setup.limits.minutes is None:
             return
         late = time.monotonic() - 60 * self._setup.limits.minutes - KILL_AFTER_S
@@ -247,7 +251,7 @@ class Desk:
         """After the Tuner: let go of every trial that it left unfinished."""
         for seat in self._seats.values():
             _kill(seat)
-            isolation.end_marked(TRIAL_MARK, seat.identity)
+            end_marked(TRIAL_MARK, seat.identity)
         for number in [*(seat.number for seat in self._seats.values()), *(t.number for t in self._ready)]:
             self._study.interrupt(number)
             self._store.release(number)

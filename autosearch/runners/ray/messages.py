@@ -12,9 +12,6 @@ from autosearch.core import Decision, Failure, Job, Limits, Objective
 from autosearch.core.records import Json
 
 KEY = "autosearch"
-# Environment variables that everything a run, or an attempt, starts inherits.
-RUN_MARK = "AUTOSEARCH_RUN"
-TRIAL_MARK = "AUTOSEARCH_TRIAL"
 
 
 @dataclass(frozen=True, slots=True)

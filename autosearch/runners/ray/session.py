@@ -11,6 +11,8 @@ import math
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,8 +24,7 @@ import ray._private.worker as ray_worker
 from ray._raylet import Config  # type: ignore[attr-defined]  # compiled, without stubs
 
 from autosearch.core import Resources, RunSettings, StudyError
-from autosearch.runners import isolation
-from autosearch.runners.ray.messages import RUN_MARK
+from autosearch.runners.processes import RUN_MARK, end_marked
 
 OBJECT_STORE_BYTES = 200 * 2**20
 # Read while Tune works; the first group belongs to any session, the second to one that we start.
@@ -113,7 +114,8 @@ class RaySession:
             text = json.dumps({"run": self.run, "folder": str(temp), "pid": os.getpid()})
             self._marker.write_text(text, encoding="utf-8")
             held.callback(self._marker.unlink, missing_ok=True)
-        held.callback(isolation.end_marked, RUN_MARK, self.run)
+        held.callback(end_marked, RUN_MARK, self.run)
+        held.enter_context(_guarded(self.run, temp))
         held.enter_context(_hushed())
         held.callback(ray.shutdown)
         ray.init(
@@ -151,7 +153,7 @@ class RaySession:
             run, folder = str(left["run"]), Path(left["folder"])
         except (ValueError, KeyError, TypeError):
             return  # cut while it was written: nothing had been started then
-        isolation.end_marked(RUN_MARK, run)
+        end_marked(RUN_MARK, run)
         if folder.name.startswith(_TEMP_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -202,6 +204,21 @@ def _variables(values: Mapping[str, str], *, override: bool) -> Iterator[None]:
                 os.environ[name] = before[name]
             else:
                 os.environ.pop(name, None)
+
+
+@contextmanager
+def _guarded(run: str, temp: Path) -> Iterator[None]:
+    """A span during which a process of its own waits to clean up should this one be killed."""
+    # In a session of its own: a Ctrl-C in the terminal is not for it.
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "autosearch.runners.ray.guard", run, str(temp)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate(b"done")
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from ray import tune
 from autosearch.core import Decision, Failure, Objective, Progress, failures
 from autosearch.runners import gpu, isolation
 from autosearch.runners.checkpoints import Cadence
-from autosearch.runners.ray.messages import KEY, RUN_MARK, TRIAL_MARK, Answer, Assignment, Message, Setup
+from autosearch.runners.processes import RUN_MARK, TRIAL_MARK
+from autosearch.runners.ray.messages import KEY, Answer, Assignment, Message, Setup
 
 if TYPE_CHECKING:
     from autosearch.core.records import Json

@@ -1,0 +1,28 @@
+"""Ends what a driver leaves when it is killed. Runs as a process of its own: `guard.py RUN FOLDER`.
+
+Most of Ray's processes notice by themselves within seconds; those that were just starting wait for a minute or more
+for a connection that never comes.
+"""
+
+import shutil
+import sys
+import time
+
+from autosearch.runners.processes import RUN_MARK, end_marked
+
+# For those that end by themselves, with their own cleaning up.
+_PATIENCE_S = 5.0
+
+
+def watch(run: str, folder: str) -> None:
+    """Wait until standard input closes, which the kernel does when the driver dies; then end the run's processes."""
+    told = sys.stdin.read()
+    if told:
+        return  # the driver has cleaned up itself
+    time.sleep(_PATIENCE_S)
+    end_marked(RUN_MARK, run)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    watch(*sys.argv[1:])
