@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _STATES = {
     State.STOPPED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }
+_LARGEST = 1e60  # samplers multiply the values of several objectives; beyond it products would overflow
 _NOTES = "optuna"  # key in `info` under which a sampler's own notes about a trial are kept
 _quiet = threading.Lock()
 
@@ -228,10 +230,10 @@ def _freeze(trial: Trial, distributions: Mapping[str, BaseDistribution], problem
     notes = trial.info.get(_NOTES)
     attributes = dict(notes) if isinstance(notes, Mapping) else {}
     if trial.violations:
-        attributes["constraints"] = list(trial.violations)
+        attributes["constraints"] = [_bounded(v) for v in trial.violations]
     return create_trial(
         state=state,
-        values=list(trial.values) if state is TrialState.COMPLETE and trial.values else None,
+        values=[_bounded(v) for v in trial.values] if state is TrialState.COMPLETE and trial.values else None,
         params={name: _outward(problem.space, name, trial.config[name]) for name in active},
         distributions={name: distributions[name] for name in active},
         system_attrs=attributes,
@@ -244,7 +246,11 @@ def _intermediate(trial: Trial, problem: Problem) -> dict[int, float]:
     if len(problem.objectives) != 1:
         return {}
     reported = ((report.step, problem.signed(report.metrics)) for report in trial.curve)
-    return {step: values[0] for step, values in reported if values is not None}
+    return {step: _bounded(values[0]) for step, values in reported if values is not None}
+
+
+def _bounded(value: float) -> float:
+    return value if math.isnan(value) else min(max(value, -_LARGEST), _LARGEST)
 
 
 def _outward(space: SearchSpace, name: str, value: Value) -> Any:
