@@ -170,20 +170,26 @@ class CheckpointStore:
         self._sources.pop(number, None)
         self.recorded(self._study.history[number])
         in_use = {source.parent for source in self._sources.values() if source is not None}
-        keepers = self._study.keepers(self._keep) if self._owned else set()
-        for other in sorted(self._owned):
-            places = [root / _trial_name(other) for root in (self._root, self._folders) if root is not None]
-            if other not in keepers and other not in self._sources and in_use.isdisjoint(places):
+        idle = {other: self._places(other) for other in sorted(self._owned - self._sources.keys())}
+        self._owned -= {other for other, places in idle.items() if not places}
+        # Asking for keepers looks at every trial: only where something could go.
+        keepers = self._study.keepers(self._keep) if any(idle.values()) else set()
+        for other, places in idle.items():
+            if other not in keepers and in_use.isdisjoint(places):
                 for path in places:
-                    if path.exists():
-                        shutil.rmtree(path)
+                    shutil.rmtree(path)
                 self._owned.discard(other)
-            elif self._study.history[other].state.finished and _is_empty(places[-1]):
+            elif places and self._study.history[other].state.finished and _is_empty(places[-1]):
                 places[-1].rmdir()
         for root in (self._folders, self._root):
             while root is not None and root != self._output and _is_empty(root):
                 root.rmdir()
                 root = root.parent
+
+    def _places(self, number: int) -> list[Path]:
+        """What lies on disk of a trial: its checkpoints, then its folder."""
+        places = [root / _trial_name(number) for root in (self._root, self._folders) if root is not None]
+        return [place for place in places if place.exists()]
 
     def _names_own(self, trial: Trial) -> bool:
         if self._root is None or trial.checkpoint is None:

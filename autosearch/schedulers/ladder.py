@@ -5,7 +5,9 @@ feasible before infeasible, then by value, or by non-dominated rank with several
 """
 
 import bisect
+import itertools
 import math
+import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
@@ -95,21 +97,17 @@ class Ladder:
     def look(self, history: History) -> None:
         """Bring the rungs to the state of `history`."""
         problem = history.problem
-        if self._problem is None or not _same_order(self._problem, problem):
+        if self._problem is None or not same_order(self._problem, problem):
             self._seen, self._rungs, self._spots = [], {}, []
         self._problem = problem
         for number in range(len(history), len(self._seen)):
             self._remove(number)
         del self._seen[len(history) :], self._spots[len(history) :]
-        # Trials are immutable: the same object stands where it stood.
-        changed = [new for new, old in zip(history, self._seen, strict=False) if new is not old]
-        for trial in changed:
+        for trial in changed(history, self._seen):
             self._remove(trial.number)
             self._spots[trial.number] = self._put(problem, trial)
-            self._seen[trial.number] = trial
-        for trial in history[len(self._seen) :]:
-            self._spots.append(self._put(problem, trial))
-            self._seen.append(trial)
+        self._spots += [self._put(problem, trial) for trial in history[len(self._seen) :]]
+        self._seen = history[:]
 
     def rung(self, group: Hashable, step: int) -> Rung:
         """The rung at `step` of a group; empty where nobody got there."""
@@ -137,6 +135,12 @@ class Ladder:
         return spots
 
 
+def changed(history: History, seen: Sequence[Trial]) -> list[Trial]:
+    """Trials that are another object than in `seen`; as trials are immutable, the others are as they were."""
+    trials = history[:]
+    return list(itertools.compress(trials, map(operator.is_not, trials, seen)))
+
+
 def standing(problem: Problem, metrics: Mapping[str, float]) -> tuple[float, tuple[float, ...]]:
     """(summed violation, objective values) of one report; what is missing is NaN, or no violation."""
     nan = math.nan
@@ -160,5 +164,6 @@ def newly_reached(trial: Trial, steps: Sequence[int]) -> int | None:
     return steps[reached - 1] if reached and steps[reached - 1] > max(before, thawed) else None
 
 
-def _same_order(one: Problem, other: Problem) -> bool:
+def same_order(one: Problem, other: Problem) -> bool:
+    """Whether two problems order results alike."""
     return one is other or (one.objectives, one.constraints) == (other.objectives, other.constraints)

@@ -8,7 +8,7 @@ import numpy as np
 
 from autosearch.core import Decision, History, OptionError, Problem, Suggestion, Trial
 from autosearch.core.ranking import ranks
-from autosearch.schedulers.ladder import standing
+from autosearch.schedulers.ladder import changed, same_order, standing
 from autosearch.schedulers.options import check_at_least
 
 Values = tuple[float, ...]
@@ -121,15 +121,11 @@ class MedianScheduler:
     def _look(self, history: History) -> None:
         """Compute what is new; a trial that is the same object has the same curve."""
         problem = history.problem
-        if self._problem is not None and (self._problem.objectives, self._problem.constraints) != (
-            problem.objectives,
-            problem.constraints,
-        ):
+        if self._problem is None or not same_order(self._problem, problem):
             self._seen, self._curves = [], []
         self._problem = problem
         del self._seen[len(history) :], self._curves[len(history) :]
-        for trial in [new for new, old in zip(history, self._seen, strict=False) if new is not old]:
-            self._seen[trial.number], self._curves[trial.number] = trial, Curve.of(problem, trial)
-        for trial in history[len(self._seen) :]:
-            self._seen.append(trial)
-            self._curves.append(Curve.of(problem, trial))
+        for trial in changed(history, self._seen):
+            self._curves[trial.number] = Curve.of(problem, trial)
+        self._curves += [Curve.of(problem, trial) for trial in history[len(self._seen) :]]
+        self._seen = history[:]
