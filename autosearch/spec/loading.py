@@ -36,6 +36,8 @@ from autosearch.spec.spaces import SpaceReader, SpaceSpec
 from autosearch.spec.study_spec import Form, PluginSpec, RunSpec, StudySpec
 from autosearch.spec.values import check_known, read_keys
 
+MAX_OBJECTIVES = 50
+MAX_HINTS = 60  # names compared with a mistyped one
 _PLACEHOLDER = re.compile(r"\{([^\W\d][^{}\s\"'`,:]*)\}")
 
 
@@ -80,7 +82,9 @@ class _Loader:
         meant = check_known(document, (), data, TOP)
         run = self._run()
         for name in REQUIRED:
-            optional = name == "space" and data.get("run") is not None and (run is None or run.form == "optuna")
+            optional = (
+                name == "space" and data.get("run") is not None and (run is None or run.form == "optuna")
+            )
             if data.get(name) is None and name not in meant and not (optional and name not in data):
                 message = (
                     "is empty"
@@ -203,9 +207,10 @@ class _Loader:
         return RunSpec(form, f"{path}:{name}")
 
     def _check_command(self, command: str, space: SearchSpace) -> None:
+        known = list(space.parameters)[:MAX_HINTS]
         for name in placeholders(command):
-            if name not in space.parameters:
-                hint = did_you_mean(name, space.parameters) or f" Known: {', '.join(space.parameters)}."
+            if name not in space.parameters and not self.document.full:
+                hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
                 self.document.add(("run", "command"), f"{{{name}}} is no parameter of the space.{hint}")
 
     # -- what is searched ------------------------------------------------------------------------------------
@@ -217,6 +222,11 @@ class _Loader:
         if not isinstance(data, Mapping) or not data:
             message = f"must be a mapping of metrics to minimize or maximize, not {show(data)}"
             self.document.add(("objectives",), message)
+            return ()
+        if len(data) > MAX_OBJECTIVES:
+            self.document.add(
+                ("objectives",), f"has {len(data)} metrics; at most {MAX_OBJECTIVES} are allowed"
+            )
             return ()
         for metric, direction in data.items():
             message = DIRECTIONS.problem(direction)

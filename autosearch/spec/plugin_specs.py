@@ -19,6 +19,7 @@ _METHODS = {
     "tasks": ("run",),
     "training": ("takes",),
 }
+MAX_OPTIONS = 500
 _PROVIDED = ("data_dir",)  # handed to a task by the engine, from the top of the file
 _PLAIN = (bool, int, float, str)
 
@@ -123,6 +124,9 @@ def read_factory(
         where: path of the mapping that holds the options.
         place: path of the name.
     """
+    if len(options) > MAX_OPTIONS:
+        document.add(place, f"is given {len(options)} options; at most {MAX_OPTIONS} are read")
+        return None
     try:
         factory = find(kind, name)
     except ResolveError as error:

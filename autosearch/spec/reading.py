@@ -219,7 +219,7 @@ class _Reader:
     def _key(self, event: Event, events: Iterator[Event], where: Where) -> str | None:
         """The key, None if there is a problem with it."""
         if isinstance(event, AliasEvent) or not isinstance(event, ScalarEvent):
-            self._node(event, events, where)
+            self._node(event, events, (*where, ""))  # a key is one level deeper, as its value is
             self.problems.append(
                 (_mark(event), where, "a key must be text, not a list, a mapping or an alias")
             )

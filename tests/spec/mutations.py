@@ -6,24 +6,31 @@ from collections.abc import Callable
 
 CANARY = "code-was-run"
 HOSTILE_VALUES = [
-    ".inf", "-.inf", ".nan", "1e999", "-1e308", "9" * 5000, "0x" + "f" * 40, "-1", "0", "1.5", "true", "null", "~", "''",
+    ".inf", "-.inf", ".nan", "1e999", "-1e308", "9" * 5000, "0x" + "f" * 40, "-1", "0", "1.5", "true", "null", "~",
+    "''",
     "[]", "{}", "[[[]]]", "{a: {b: [c]}}", "[1, 1.0, true]", "*nope", "&a [*a]", "!!binary aGVsbG8=", "!x y",
     f"!!python/object/apply:os.system ['touch {CANARY}']",
     f"!!python/object/new:subprocess.Popen [['touch', '{CANARY}']]",
     '"\\0"', '"\\ud800"', '"\\UFFFFFFFF"', '"\\q"', "'" + "x" * 20_000 + "'", "'\u202e\u2028'", "'../../../etc/passwd'",
     "os:system", "subprocess:getoutput", "builtins:exec", "'a b:c'", "':'", "'::'", "'.x:y'", "antigravity",
-    "{method: 'os:system', command: 'touch %s'}" % CANARY,
-    "{use: 'subprocess:getoutput', cmd: 'touch %s'}" % CANARY,
-    "{use: /dev/zero}", "{use: .}", "{use: a.yaml}", "{use: [x]}", "{type: [float]}", "{type: float, low: {}, high: []}",
+    f"{{method: 'os:system', command: 'touch {CANARY}'}}",
+    f"{{use: 'subprocess:getoutput', cmd: 'touch {CANARY}'}}",
+    "{use: /dev/zero}", "{use: .}", "{use: a.yaml}", "{use: [x]}", "{type: [float]}",
+    "{type: float, low: {}, high: []}",
     "{type: int, low: -.inf, high: 9999999999999999999999}", "{type: categorical, choices: []}",
-    "{type: categorical, choices: [[1], {a: 1}, null, 1, true]}", "{expr: x}", "{expr: 3}", "{expr: [x]}", "{value: {}}",
+    "{type: categorical, choices: [[1], {a: 1}, null, 1, true]}", "{expr: x}", "{expr: 3}", "{expr: [x]}",
+    "{value: {}}",
     "{prior: 3, type: float, low: 0, high: 1}", "{type: float, low: 0, high: 1, prior: {center: [1]}}",
 ]  # fmt: skip
 HOSTILE_EXPRESSIONS = [
-    f"__import__('os').system('touch {CANARY}')", "().__class__.__bases__[0].__subclasses__()", "9**9**9**9", "10**400",
-    "2**63 * 2**63", "'a' * 10**9", "(" * 300 + "1" + ")" * 300, "not " * 500 + "x", "-" * 900 + "1", "1 if x else 2",
-    "lambda: 0", "[x for x in y]", "x[0]", "x.y.z", "f'{x}'", "x := 3", "`", "``", "`a`b`", "x in y", "x == ", "\\", "a b",
-    "x < y < z", "1 / 0 <= 1", "0x", "1_000 <= 2", "\u00b2", "x <= 1 # c", "x;y", "await x", "*x", "x\n<= 1", "'" * 3, "=",
+    f"__import__('os').system('touch {CANARY}')", "().__class__.__bases__[0].__subclasses__()", "9**9**9**9",
+    "10**400",
+    "2**63 * 2**63", "'a' * 10**9", "(" * 300 + "1" + ")" * 300, "not " * 500 + "x", "-" * 900 + "1",
+    "1 if x else 2",
+    "lambda: 0", "[x for x in y]", "x[0]", "x.y.z", "f'{x}'", "x := 3", "`", "``", "`a`b`", "x in y", "x == ", "\\",
+    "a b",
+    "x < y < z", "1 / 0 <= 1", "0x", "1_000 <= 2", "\u00b2", "x <= 1 # c", "x;y", "await x", "*x",
+    "x\n<= 1", "'" * 3, "=",
 ]  # fmt: skip
 
 Mutator = Callable[[str, random.Random], str]

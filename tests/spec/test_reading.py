@@ -139,15 +139,15 @@ def test_problems_beyond_a_hundred_are_counted() -> None:
 def test_an_anchor_bomb_is_refused_at_once() -> None:
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     text += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
-    start = time.perf_counter()
+    start = time.process_time()
     assert f"holds more than {MAX_ENTRIES} entries" in refusal(text)[0]
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_file_of_many_entries_is_refused_in_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert f"holds more than {MAX_ENTRIES} entries" in refusal("[" + "1," * (MAX_BYTES // 2 - 2) + "]")[0]
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00a", b"a: 1\nb: \xe9\n", bytes(range(256))])
@@ -164,10 +164,10 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
 
 def test_a_file_of_ten_megabytes_is_refused_without_being_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"a: 1\n" * 2_000_000)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError, match=r"^a\.yaml:1:1: is larger than 256 kB"):
         read_file(tmp_path / "a.yaml", "a.yaml")
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
