@@ -70,14 +70,21 @@ class JournalStore:
         self._replay, self._size = self._scan()
         torn = os.fstat(self._fd).st_size - self._size
         if torn:
-            # A line glued to a torn one would be lost, and the file unreadable one line later.
-            os.ftruncate(self._fd, self._size)
-            os.fsync(self._fd)
+            self._cut()
             _logger.warning(
                 "%s: the last line was cut short (by a crash or a full disk); its %d bytes were removed.",
                 self.location,
                 torn,
             )
+
+    def _cut(self) -> None:
+        """Remove what stands behind the last whole line.
+
+        A line glued to a torn one would be lost, and one line later nothing could read the file any more.
+        """
+        if self._fd is not None:
+            os.ftruncate(self._fd, self._size)
+            os.fsync(self._fd)
 
     def _scan(self) -> tuple[Replay, int]:
         """The whole file replayed, and the length of its whole lines in bytes."""
@@ -217,10 +224,10 @@ class JournalStore:
                 if written == len(data) and durable:
                     os.fsync(self._fd)
             except OSError as error:
-                os.ftruncate(self._fd, self._size)
+                self._cut()
                 raise RecordError(f"{self.location}: cannot be written: {error.strerror}") from error
             if written < len(data):
-                os.ftruncate(self._fd, self._size)
+                self._cut()
                 raise RecordError(f"{self.location}: cannot be written: the disk is full.")
             self._feed(data)
 
@@ -232,7 +239,7 @@ class JournalStore:
         if found.st_size > self._size:
             self._feed(os.pread(self._fd, found.st_size - self._size, self._size))  # type: ignore[arg-type]
             if self._size < found.st_size:  # that program died in the middle of a line
-                os.ftruncate(self._fd, self._size)  # type: ignore[arg-type]
+                self._cut()
 
     def close(self) -> None:
         if self._fd is not None:

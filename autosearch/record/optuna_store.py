@@ -1,4 +1,4 @@
-"""Any Optuna storage as a `Store`; the in-memory one as it is, databases through `rdb`."""
+"""An Optuna storage as a `Store`, through Optuna's own calls: the one in memory."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +23,10 @@ class OptunaStore:
         self.location = location
 
     def studies(self) -> dict[str, StudyRow]:
-        return {
-            study.study_name: StudyRow(study._study_id, study.study_name, dict(study.system_attrs))
-            for study in self.storage.get_all_studies()
-        }
+        return studies_of(self.storage)
 
     def create_study(self, name: str, directions: Sequence[int]) -> int:
-        with _quiet():
+        with quiet():
             return self.storage.create_new_study([StudyDirection(d) for d in directions], name)
 
     def set_study(self, study_id: int, system: Mapping[str, Json], user: Mapping[str, Json]) -> None:
@@ -58,13 +55,21 @@ class OptunaStore:
         """Nothing to let go of."""
 
 
+def studies_of(storage: BaseStorage) -> dict[str, StudyRow]:
+    """Every study by name."""
+    return {
+        study.study_name: StudyRow(study._study_id, study.study_name, dict(study.system_attrs))
+        for study in storage.get_all_studies()
+    }
+
+
 def memory_store() -> OptunaStore:
     """A new storage in memory."""
     return OptunaStore(InMemoryStorage(), "memory")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Optuna's line about a new study, which its own handler prints; its level is the caller's again after."""
     logger = logging.getLogger("optuna")
     level = logger.level

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,46 +15,33 @@ from optuna.exceptions import (
     DuplicatedStudyError,
     OptunaError,
     StorageInternalError,
-    UpdateFinishedTrialError,
 )
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from sqlalchemy import event
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from autosearch.core.errors import RecordError
 from autosearch.core.records import Json
 from autosearch.record.drivers import DriverRow
-from autosearch.record.optuna_store import OptunaStore
-from autosearch.record.store import Change, Draft, Row, Status
+from autosearch.record.optuna_store import quiet, studies_of
+from autosearch.record.store import Change, Draft, Row, Status, StudyRow
 
 _logger = logging.getLogger(__name__)
 
 # How long a write waits for a database that was stopped; then the study ends, resumable.
 PATIENCE_S = 300.0
 _SQLITE_BUSY_S = 60.0
+TABLES = (
+    "study_system_attributes",
+    "study_user_attributes",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_system_attributes",
+    "trial_user_attributes",
+    "trial_values",
+    "trials",
+)
 _T = TypeVar("_T")
-
-
-class _RolledBackError(StorageInternalError):
-    """Optuna tried a part of a batch again after the rest was rolled back with it."""
-
-
-class _Batch(Session):
-    """A session that Optuna's storage may commit and close as often as it likes while a batch is open."""
-
-    def commit(self) -> None:
-        if self.info.get("batch"):
-            self.flush()
-        else:
-            super().commit()
-
-    def rollback(self) -> None:
-        self.info["whole"] = False
-        super().rollback()
-
-    def close(self) -> None:
-        if not self.info.get("batch"):
-            super().close()
 
 
 def open_database(url: str, *, writable: bool) -> RDBStorage:
@@ -123,8 +112,11 @@ def _sqlite_reader(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-class RdbStore(OptunaStore):
-    """Studies in a database.
+class RdbStore:
+    """Studies in a database, in Optuna's tables.
+
+    Each change is one transaction of a few statements; Optuna's own calls take several queries for every attribute.
+    All writes can be done twice, so they are tried again where a connection broke.
 
     Args:
         url: of the database.
@@ -135,61 +127,119 @@ class RdbStore(OptunaStore):
         RecordError: if the database cannot be opened.
     """
 
-    storage: RDBStorage
-
     def __init__(self, url: str, *, driver_of: str | None) -> None:
-        storage = open_database(url, writable=driver_of is not None)
-        super().__init__(storage, location_of(storage.engine.url))
-        self._engine = storage.engine
-        # Optuna opens its sessions through this factory: the seam at which several writes become one transaction.
-        storage.scoped_session = scoped_session(sessionmaker(bind=self._engine, class_=_Batch))
+        self._storage = open_database(url, writable=driver_of is not None)
+        self._engine = self._storage.engine
+        self.location = location_of(self._engine.url)
         self._driver: DriverRow | None = None
-        if driver_of is not None:
-            with self._explained():
-                self._driver = DriverRow(self._engine, driver_of, self.location)
+        if driver_of is None:
+            return
+        with self._explained():
+            # Read from the database: there stand the types that this version of Optuna and this database agree on.
+            metadata = sa.MetaData()
+            metadata.reflect(self._engine, only=TABLES)
+            self._tables = {name: metadata.tables[name] for name in TABLES}
+            self._driver = DriverRow(self._engine, driver_of, self.location)
 
     # -- writing -------------------------------------------------------------------------------------------
 
     def create_study(self, name: str, directions: Sequence[int]) -> int:
-        def create() -> int:
+        def create(_: sa.Connection) -> int:
             try:
-                return super(RdbStore, self).create_study(name, directions)
+                with quiet():
+                    return self._storage.create_new_study([StudyDirection(d) for d in directions], name)
             except DuplicatedStudyError:  # written before the connection broke
-                return self.storage.get_study_id_from_name(name)
+                return self._storage.get_study_id_from_name(name)
 
         return self._write(create)
 
     def set_study(self, study_id: int, system: Mapping[str, Json], user: Mapping[str, Json]) -> None:
-        self._write(lambda: super(RdbStore, self).set_study(study_id, system, user))
+        def put(connection: sa.Connection) -> None:
+            for kind, attributes in (("user", user), ("system", system)):
+                table, entries = f"study_{kind}_attributes", _attributes(attributes)
+                self._put(connection, table, {"study_id": study_id}, "key", entries)
+
+        self._write(put)
 
     def create_trials(self, study_id: int, drafts: Sequence[Draft]) -> list[int]:
-        def create() -> list[int]:
-            if drafts and (known := self._ids(study_id, drafts[0].number)):
-                return known  # written before the connection broke
-            return super(RdbStore, self).create_trials(study_id, drafts)
+        first = drafts[0].number if drafts else 0
+
+        def create(connection: sa.Connection) -> list[int]:
+            trials = self._tables["trials"]
+            written = sa.select(trials.c.trial_id).where(trials.c.study_id == study_id)
+            known = connection.scalars(
+                written.where(trials.c.number >= first).order_by(trials.c.number)
+            ).all()
+            if known:  # before the connection broke
+                return list(known)
+            ids = []
+            for draft in drafts:
+                row = trials.insert().values(
+                    study_id=study_id,
+                    number=draft.number,
+                    state=draft.status.name,
+                    datetime_start=_stored(draft.started),
+                    datetime_complete=_stored(draft.ended),
+                )
+                ids.append(int(connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
+            self._fill(connection, list(zip(ids, drafts, strict=True)))
+            return ids
 
         return self._write(create)
 
-    def _ids(self, study_id: int, first: int) -> list[int]:
-        """Ids of the trials from number `first` on."""
-        query = sa.text(
-            "SELECT trial_id FROM trials WHERE study_id = :study AND number >= :first ORDER BY number"
-        )
-        with self._engine.connect() as connection:
-            return [row[0] for row in connection.execute(query, {"study": study_id, "first": first})]
+    def _fill(self, connection: sa.Connection, created: Sequence[tuple[int, Draft]]) -> None:
+        """Parameters and content of new trials, by one statement a table."""
+        parameters = [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": value,
+                "distribution_json": draft.distributions[name],
+            }
+            for trial_id, draft in created
+            for name, value in draft.params.items()
+        ]
+        found: dict[str, list[dict[str, Any]]] = {"trial_params": parameters}
+        for trial_id, draft in created:
+            for table, (_, entries) in _content(draft.content).items():
+                found.setdefault(table, []).extend({"trial_id": trial_id, **entry} for entry in entries)
+        for table, entries in found.items():
+            if entries:
+                connection.execute(self._tables[table].insert(), entries)
 
     def update_trial(self, trial_id: int, change: Change) -> None:
-        def update() -> None:
-            try:
-                super(RdbStore, self).update_trial(trial_id, change)
-            except UpdateFinishedTrialError:
-                if change.status is None or not change.status.finished:
-                    raise
-                # Written before the connection broke.
+        def update(connection: sa.Connection) -> None:
+            for table, (key, entries) in _content(change).items():
+                self._put(connection, table, {"trial_id": trial_id}, key, entries)
+            if change.status is not None:
+                moment = "datetime_complete" if change.status.finished else "datetime_start"
+                trials = self._tables["trials"]
+                connection.execute(
+                    trials.update()
+                    .where(trials.c.trial_id == trial_id)
+                    .values({"state": change.status.name, moment: _stored(datetime.now(UTC))})
+                )
 
         self._write(update)
 
-    def _write(self, action: Callable[[], _T]) -> _T:
+    def _put(
+        self,
+        connection: sa.Connection,
+        table: str,
+        owner: Mapping[str, int],
+        key: str,
+        entries: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Insert entries of one owner, in place of those with the same key."""
+        if not entries:
+            return
+        columns = self._tables[table].c
+        mine = [columns[name] == value for name, value in owner.items()]
+        keys = [entry[key] for entry in entries]
+        connection.execute(self._tables[table].delete().where(*mine, columns[key].in_(keys)))
+        connection.execute(self._tables[table].insert(), [{**owner, **entry} for entry in entries])
+
+    def _write(self, action: Callable[[sa.Connection], _T]) -> _T:
         """`action` in one transaction, tried again while the database is away."""
         if self._driver is None:
             raise RecordError(f"{self.location}: the record is closed or was opened for reading.")
@@ -197,29 +247,14 @@ class RdbStore(OptunaStore):
         while True:
             self._driver.check()
             try:
-                with self._transaction():
-                    return action()
-            except (sa.exc.DBAPIError, StorageInternalError) as error:
+                with self._engine.begin() as connection:
+                    return action(connection)
+            except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
                 if time.monotonic() - began > PATIENCE_S or not _is_away(error):
                     raise RecordError(f"{self.location}: cannot be written: {_reason(error)}") from error
                 _logger.warning("%s: cannot be written now, trying again: %s", self.location, _reason(error))
                 time.sleep(wait)
                 wait = min(2 * wait, 10.0)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        session: Session = self.storage.scoped_session()
-        session.info.update(batch=True, whole=True)
-        try:
-            yield
-            if not session.info["whole"]:
-                raise _RolledBackError("the transaction was rolled back")
-            session.info["batch"] = False
-            session.commit()
-        finally:
-            session.info["batch"] = False
-            session.close()
-            self.storage.scoped_session.remove()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -229,6 +264,10 @@ class RdbStore(OptunaStore):
             raise RecordError(f"{self.location}: {_reason(error)}") from error
 
     # -- reading -------------------------------------------------------------------------------------------
+
+    def studies(self) -> dict[str, StudyRow]:
+        with self._explained():
+            return studies_of(self._storage)
 
     def load(self, study_id: int) -> list[Row]:
         """All trials by number, read from the tables: Optuna's own objects take several times as long."""
@@ -262,11 +301,45 @@ class RdbStore(OptunaStore):
         self._engine.dispose()
 
 
+def _content(change: Change) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """What a change writes besides the state: table -> (column that tells entries apart, entries)."""
+    return {
+        "trial_intermediate_values": (
+            "step",
+            [
+                {"step": step, **_number("intermediate_value", value)}
+                for step, value in change.intermediate.items()
+            ],
+        ),
+        "trial_user_attributes": ("key", _attributes(change.user)),
+        "trial_system_attributes": ("key", _attributes(change.system)),
+        "trial_values": (
+            "objective",
+            [{"objective": i, **_number("value", value)} for i, value in enumerate(change.values or ())],
+        ),
+    }
+
+
+def _attributes(attributes: Mapping[str, Json]) -> list[dict[str, Any]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
+def _number(column: str, value: float) -> dict[str, Any]:
+    """A number as Optuna stores it: databases need not know infinity or NaN."""
+    if math.isfinite(value):
+        return {column: value, f"{column}_type": "FINITE"}
+    kind = "NAN" if math.isnan(value) else "INF_POS" if value > 0 else "INF_NEG"
+    return {column: None, f"{column}_type": kind}
+
+
+def _stored(moment: datetime | None) -> datetime | None:
+    """Optuna's tables hold universal times without a zone."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
 def _is_away(error: BaseException) -> bool:
     """Whether the database cannot be reached or is busy, rather than refusing what was written."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(error, _RolledBackError) or (
-        isinstance(cause, sa.exc.DBAPIError) and cause.connection_invalidated
-    ):
+    if isinstance(cause, sa.exc.DBAPIError) and cause.connection_invalidated:
         return True
     return isinstance(cause, sa.exc.OperationalError | sa.exc.InterfaceError)

@@ -190,20 +190,32 @@ def test_sqlite_is_written_with_a_log_ahead(tmp_path: Path) -> None:
     driver.record.close()
 
 
-def test_the_end_of_a_trial_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failing(engine: sa.Engine, word: str, times: int, error: Exception) -> list[str]:
+    """Let the first `times` statements with `word` fail; the statements that did."""
+    failed: list[str] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def fail(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if word in statement and len(failed) < times:
+            failed.append(statement)
+            raise error
+
+    return failed
+
+
+def engine_of(driver: Driver) -> sa.Engine:
+    engine: sa.Engine = driver.record.store._engine  # type: ignore[attr-defined]
+    return engine
+
+
+def test_the_end_of_a_trial_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     driver = start(tmp_path)
     number = driver.begin(CONFIG)
     driver.report(number, RESULT)
-
-    def fails(*args: Any) -> None:
-        raise sa.exc.DataError("statement", None, Exception("value too long"))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(optuna.storages.RDBStorage, "set_trial_state_values", fails)
-        with pytest.raises(RecordError, match="cannot be written: value too long"):
-            driver.finish(number)
+    error = sa.exc.DataError("statement", None, Exception("value too long"))
+    failing(engine_of(driver), "UPDATE trials", 1, error)
+    with pytest.raises(RecordError, match="cannot be written: value too long"):
+        driver.finish(number)
     theirs = optuna.load_study(study_name="study", storage=url(tmp_path)).trials[0]
     assert "seconds" not in theirs.user_attrs
     assert "autosearch:end" not in theirs.system_attrs
@@ -216,42 +228,50 @@ def test_a_write_waits_for_a_database_that_is_away(
 ) -> None:
     driver = start(tmp_path)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    storage, lost = optuna.storages.RDBStorage, {"before": 3, "after": 2}
-    create, commit = storage.create_new_trial, rdb._Batch.commit
-
-    def away(*args: Any) -> int:
-        if lost["before"]:
-            lost["before"] -= 1
-            raise sa.exc.OperationalError("statement", None, Exception("connection refused"))
-        return create(*args)
-
-    def broken(session: rdb._Batch) -> None:
-        commit(session)
-        if not session.info.get("batch") and lost["after"] and not lost["before"]:
-            lost["after"] -= 1
-            raise sa.exc.OperationalError("commit", None, Exception("connection lost"))
-
-    monkeypatch.setattr(storage, "create_new_trial", away)
-    monkeypatch.setattr(rdb._Batch, "commit", broken)
+    away = sa.exc.OperationalError("statement", None, Exception("connection refused"))
+    for word in ("INSERT INTO trials", "trial_params", "UPDATE trials", "trial_values"):
+        assert failing(engine_of(driver), word, 2, away) == []
     run_one(driver)
     run_one(driver)
-    assert lost == {"before": 0, "after": 0}
-    assert "trying again: connection refused" in caplog.text
+    assert caplog.text.count("trying again: connection refused") == 8
     assert repr(list(driver.record.history())) == repr(driver.trials)
+    driver.record.close()
+
+
+def test_a_write_whose_answer_was_lost_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = start(tmp_path)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    lost = 0
+
+    class Answerless(sa.Connection):
+        """Commits, then loses the first two answers of each kind of write."""
+
+        def _commit_impl(self) -> None:
+            nonlocal lost
+            super()._commit_impl()  # type: ignore[misc]
+            lost += 1
+            if lost % 2:
+                raise sa.exc.OperationalError("COMMIT", None, Exception("connection lost"))
+
+    monkeypatch.setattr(engine_of(driver), "_connection_cls", Answerless)
+    run_one(driver)
+    run_one(driver)
+    monkeypatch.undo()
+    assert lost >= 12
+    assert repr(list(driver.record.history())) == repr(driver.trials)
+    assert len(optuna.load_study(study_name="study", storage=url(tmp_path)).trials) == 2
     driver.record.close()
 
 
 def test_a_database_that_stays_away_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = start(tmp_path)
     monkeypatch.setattr(rdb, "PATIENCE_S", 0.0)
-
-    def away(*args: Any) -> None:
-        raise sa.exc.OperationalError("statement", None, Exception("connection refused"))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(optuna.storages.RDBStorage, "create_new_trial", away)
-        with pytest.raises(RecordError, match="cannot be written: connection refused"):
-            driver.begin(CONFIG)
+    away = sa.exc.OperationalError("statement", None, Exception("connection refused"))
+    failing(engine_of(driver), "INSERT INTO trials", 1, away)
+    with pytest.raises(RecordError, match="cannot be written: connection refused"):
+        driver.begin(CONFIG)
     driver.record.close()
 
 
