@@ -38,6 +38,7 @@ from autosearch.spec.values import check_known, read_keys
 
 MAX_OBJECTIVES = 50
 MAX_HINTS = 60  # names compared with a mistyped one
+_PLAIN = tuple(key.name for key in (STUDY, SEED, *PATHS))
 _PLACEHOLDER = re.compile(r"\{([^\W\d][^{}\s\"'`,:]*)\}")
 
 
@@ -81,19 +82,10 @@ class _Loader:
         document, data = self.document, self.data
         meant = check_known(document, (), data, TOP)
         run = self._run()
-        for name in REQUIRED:
-            optional = (
-                name == "space" and data.get("run") is not None and (run is None or run.form == "optuna")
-            )
-            if data.get(name) is None and name not in meant and not (optional and name not in data):
-                message = (
-                    "is empty"
-                    if name in data
-                    else f"'{name}' is missing; {TOP[name][0].lower()}{TOP[name][1:]}"
-                )
-                document.add((name,) if name in data else (), message)
-        study = read_keys(document, (), _only(data, "study"), (STUDY,))["study"]
-        seed = read_keys(document, (), _only(data, "seed"), (SEED,))["seed"]
+        self._check_required(run, meant)
+        top = read_keys(
+            document, (), {name: data[name] for name in _PLAIN if name in data}, (STUDY, SEED, *PATHS)
+        )
         objectives = self._objectives()
         constraints = self._constraints(objectives)
         reader = SpaceReader(document, self.folder)
@@ -109,14 +101,14 @@ class _Loader:
         loggers = self._loggers()
         if run is not None and run.form == "command" and space is not None:
             self._check_command(run.target, space.space)
-        paths = self._paths(study)
+        paths = self._paths(top)
         error = document.error(reader.files)
         if error is not None:
             raise error
         # Without a problem, every section has been read.
         return StudySpec(
             path=self.path,
-            study=study,
+            study=top["study"],
             run=cast(RunSpec, run),
             objectives=objectives,
             budget=budget,
@@ -124,7 +116,7 @@ class _Loader:
             searcher=cast(PluginSpec, searcher),
             output=cast(Path, paths["output"]),
             storage=str(paths["storage"]),
-            seed=seed,
+            seed=top["seed"],
             constraints=constraints,
             scheduler=scheduler,
             training=training,
@@ -139,6 +131,18 @@ class _Loader:
             require=() if space is None else space.require,
             document=document,
         )
+
+    def _check_required(self, run: RunSpec | None, meant: set[str]) -> None:
+        """Note required keys that are missing, unless a mistyped one was meant for them."""
+        for name in REQUIRED:
+            if self.data.get(name) is not None or name in meant:
+                continue
+            if name in self.data:
+                self.document.add((name,), "is empty")
+            elif (
+                name != "space" or self.data.get("run") is None or (run is not None and run.form != "optuna")
+            ):
+                self.document.add((), f"'{name}' is missing; {TOP[name][0].lower()}{TOP[name][1:]}")
 
     # -- what runs -------------------------------------------------------------------------------------------
 
@@ -359,16 +363,11 @@ class _Loader:
             hint = did_you_mean(name, known) or f" Known: {', '.join(known) or 'none'}."
             self.document.add(where, f"unknown {kind[:-1]} {show(name)}.{hint}")
 
-    def _paths(self, study: str) -> dict[str, Path | str | None]:
-        given = read_keys(self.document, (), _only(self.data, *(key.name for key in PATHS)), PATHS)
-        output = absolute(given["output"] or f"results/{study}", self.folder)
-        storage = absolute_storage(given["storage"] or str(output / "study.journal"), self.folder)
-        data_dir = given["data_dir"] and absolute(given["data_dir"], self.folder)
+    def _paths(self, top: Mapping[str, Any]) -> dict[str, Path | str | None]:
+        output = absolute(top["output"] or f"results/{top['study']}", self.folder)
+        storage = absolute_storage(top["storage"] or str(output / "study.journal"), self.folder)
+        data_dir = top["data_dir"] and absolute(top["data_dir"], self.folder)
         environment = os.environ.get("AUTOSEARCH_DATA")
         if data_dir is None and environment:
             data_dir = absolute(environment, Path.cwd())
         return {"output": output, "storage": storage, "data_dir": data_dir}
-
-
-def _only(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: data[name] for name in names if name in data}

@@ -101,11 +101,15 @@ def read_value(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value with its place; `value` holds scalars, a list of nodes, or a mapping key -> (place, node)."""
+    """A value with its place; `value` holds scalars, a list of nodes, or a mapping key -> (place, node).
+
+    `size` and `depth` count it with all that is in it, aliases in full.
+    """
 
     value: Any
     mark: Mark
     size: int = 1
+    depth: int = 0
 
 
 def _plain(node: _Node, where: Where, document: Document) -> Any:
@@ -168,11 +172,14 @@ class _Reader:
 
     def _node(self, event: Event, events: Iterator[Event], where: Where) -> _Node:
         if len(where) > MAX_DEPTH:
-            raise self._refuse(event, f"is nested too deeply; at most {MAX_DEPTH} levels are read")
+            raise self._too_deep(event)
         if isinstance(event, AliasEvent):
             if event.anchor not in self.anchors:
                 raise self._refuse(event, f"the alias *{event.anchor} stands for nothing before it")
-            return self.anchors[event.anchor]
+            node = self.anchors[event.anchor]
+            if len(where) + node.depth > MAX_DEPTH:
+                raise self._too_deep(event)
+            return node
         if event.tag is not None:
             message = f"tags such as {event.tag} are not read; take it away, or quote what is meant as text"
             self.problems.append((_mark(event), where, message))
@@ -190,23 +197,21 @@ class _Reader:
 
     def _sequence(self, start: Event, events: Iterator[Event], where: Where) -> _Node:
         items: list[_Node] = []
-        size = 1
         for event in events:
             if isinstance(event, SequenceEndEvent):
                 break
             items.append(self._node(event, events, (*where, len(items))))
-            size += items[-1].size
-        return _Node(items, _mark(start), size)
+        return _collection(items, items, start)
 
     def _mapping(self, start: Event, events: Iterator[Event], where: Where) -> _Node:
         entries: dict[str, tuple[Mark, _Node]] = {}
-        size = 1
+        inner: list[_Node] = []
         for event in events:
             if isinstance(event, MappingEndEvent):
                 break
             key, mark = self._key(event, events, where), _mark(event)
             node = self._node(next(events), events, (*where, "" if key is None else key))
-            size += node.size
+            inner.append(node)
             if key is None:
                 continue
             if key in entries:
@@ -214,7 +219,7 @@ class _Reader:
                 self.problems.append((mark, (*where, key), f"is given twice; the first is in line {first}"))
                 continue
             entries[key] = (mark, node)
-        return _Node(entries, _mark(start), size)
+        return _collection(entries, inner, start)
 
     def _key(self, event: Event, events: Iterator[Event], where: Where) -> str | None:
         """The key, None if there is a problem with it."""
@@ -273,6 +278,9 @@ class _Reader:
     def _refuse(self, event: Event, message: str) -> SpecError:
         return _fatal(self.label, _mark(event), message)
 
+    def _too_deep(self, event: Event) -> SpecError:
+        return self._refuse(event, f"is nested too deeply; at most {MAX_DEPTH} levels are read")
+
     def _too_many(self) -> SpecError:
         return _fatal(
             self.label, self.last, f"holds more than {MAX_ENTRIES} entries, aliases counted in full"
@@ -294,6 +302,11 @@ def resolve(text: str) -> bool | int | float | str | None:
     if _NOT_FINITE.fullmatch(text):
         return float(text.replace(".", ""))
     return text
+
+
+def _collection(value: Any, inner: list[_Node], start: Event) -> _Node:
+    size = 1 + sum(node.size for node in inner)
+    return _Node(value, _mark(start), size, 1 + max((node.depth for node in inner), default=0))
 
 
 def _mark(event: Event) -> Mark:

@@ -144,6 +144,11 @@ def test_an_anchor_bomb_is_refused_at_once() -> None:
     assert time.process_time() - start < 1
 
 
+def test_a_chain_of_aliases_is_not_a_way_to_nest_deeper() -> None:
+    text = "? &a0 [x]\n: 1\n" + "".join(f"? &a{i} [*a{i - 1}]\n: 1\n" for i in range(1, 3000)) + "b: *a2999\n"
+    assert "is nested too deeply; at most 30 levels are read" in refusal(text)[0]
+
+
 def test_a_file_of_many_entries_is_refused_in_time() -> None:
     start = time.process_time()
     assert f"holds more than {MAX_ENTRIES} entries" in refusal("[" + "1," * (MAX_BYTES // 2 - 2) + "]")[0]
