@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Suggestion,
         Trial,
     )
+    from autosearch.runners.session import get_checkpoint, report
     from autosearch.space import (
         Categorical,
         Derived,
@@ -56,6 +57,7 @@ _HOMES = {
         "Suggestion",
         "Trial",
     ),
+    "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.space": (
         "Categorical",
         "Derived",

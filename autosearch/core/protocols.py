@@ -74,6 +74,7 @@ class Progress:
             objective is resumed. None where it has none.
         data: JSON to keep with the trial besides numbers; later mappings are merged over earlier ones.
         seconds: time that the step took, for simulated objectives; None: the runner's own clock.
+        must_save: the training code wants this checkpoint kept, whatever it costs to write.
     """
 
     metrics: Mapping[str, float]
@@ -81,6 +82,7 @@ class Progress:
     save: Callable[[Path], None] | None = None
     data: Mapping[str, Json] = field(default_factory=dict)
     seconds: float | None = None
+    must_save: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +119,18 @@ class Objective(Protocol):
         stages(problem) -> Sequence[Stage].
         check(problem) -> None: raises an AutosearchError where it cannot run the problem's space or metrics.
         reusable: True where one process may run many trials one after the other without leaking state.
+        prepare() -> None: imports what a trial needs; called in the worker before its random states are seeded.
+        drive(job, report) -> Progress | None: the same trial as a call that hands each progress to `report` and gets
+            the decision back; for code that cannot be suspended. Runners with processes of their own prefer it.
         finish(job) -> Mapping[str, float]: metrics measured once for the chosen trial (test metrics).
     """
 
-    def run(self, job: Job) -> Generator[Progress, Decision, None]:
+    def run(self, job: Job) -> Generator[Progress, Decision, Progress | None]:
         """Train and yield progress; each yield returns the study's decision.
 
         After PAUSE or STOP the generator is closed by the runner (its `finally` blocks run). The last progress is
-        the result. Whatever it raises is the trial's failure.
+        the result, unless another one is returned, whose metrics and data then are. Whatever it raises is the trial's
+        failure.
         """
         ...
 

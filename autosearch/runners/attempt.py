@@ -42,7 +42,7 @@ class Attempt:
         self._study, self._objective, self._store, self._settings = study, objective, store, settings
         self._interrupts = interrupts
         self._cadence, self._periodic = Cadence(), periodic
-        self._generator: Generator[Progress, Decision, None] | None = None
+        self._generator: Generator[Progress, Decision, Progress | None] | None = None
         self._decision = Decision.CONTINUE
         self._data: dict[str, Json] = {}
         self._step, self._end_step, self._begun = 0, math.inf, study.elapsed_s
@@ -52,8 +52,11 @@ class Attempt:
         """The next progress; None where the attempt ended or failed instead."""
         try:
             return self._resume()
-        except StopIteration:
-            self._study.tell(self.number, data=self._data)
+        except StopIteration as end:
+            result: Progress | None = end.value
+            if result is not None:
+                self._data.update(result.data)
+            self._study.tell(self.number, None if result is None else result.metrics, data=self._data)
             self._over()
         except KeyboardInterrupt:
             raise
@@ -117,7 +120,7 @@ class Attempt:
         """Whether the report itself is to carry a checkpoint: a cheap one, or the last one of a good trial."""
         if progress.save is None or not self._store.enabled:
             return False
-        if self._periodic and self._cadence.due:
+        if progress.must_save or (self._periodic and self._cadence.due):
             return True
         trial = self._study.history[self.number]
         return self._step >= self._end_step and self._store.worth_keeping(trial, progress.metrics)

@@ -166,9 +166,13 @@ class CheckpointStore:
         return any(asked) or joins_best(self._study.history, trial, metrics, self._keep)
 
     def release(self, number: int) -> None:
-        """The attempt of trial `number` is over: delete what neither keepers nor attempts under way need."""
+        """The attempt of trial `number` is over."""
         self._sources.pop(number, None)
         self.recorded(self._study.history[number])
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what neither keepers nor attempts under way need."""
         in_use = {source.parent for source in self._sources.values() if source is not None}
         idle = {other: self._places(other) for other in sorted(self._owned - self._sources.keys())}
         self._owned -= {other for other, places in idle.items() if not places}

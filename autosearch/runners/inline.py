@@ -39,6 +39,7 @@ class InlineRunner:
                 if interrupts.requested:
                     raise KeyboardInterrupt
                 if self._settings.debug or not trials:
+                    store.sweep()
                     return
 
     def _run(

@@ -65,6 +65,7 @@ class RayRunner:
                     raise desk.error
                 if desk.over:
                     break
+            store.sweep()
         if interrupts.requested:
             raise KeyboardInterrupt
 

@@ -7,20 +7,21 @@ the process reach the driver as errors. One exit is not the trial's: Tune ends a
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import tune
+from ray.train._internal.session import get_session
 
-from autosearch.core import Decision, Failure, Objective, Progress, failures
+from autosearch.core import Decision, Failure, Job, Objective, Progress, failures
 from autosearch.runners import gpu, isolation
 from autosearch.runners.checkpoints import Cadence
 from autosearch.runners.processes import RUN_MARK, TRIAL_MARK
 from autosearch.runners.ray.messages import KEY, Answer, Assignment, Message, Setup
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from autosearch.core.records import Json
 
 # The driver's answer to the report that is being made; set by `deliver`, a call to this process's actor that comes
@@ -46,15 +47,16 @@ class Channel:
         self._notes: list[str] = []
         self._cadence = Cadence()
         self._last: Path | None = None
-        # Tune's own report: a user's function gets another one in its place.
-        self._send: Callable[[Mapping[str, Any]], None] = tune.report
+        # Tune's own report: while a user's function runs, another one stands in its place.
+        session: Any = get_session()
+        self._send: Callable[[dict[str, Any]], None] = session.report
         _mailbox.clear()
 
     def report(self, progress: Progress) -> Decision:
         """Tell the driver and return what the study decides."""
         self._step = self._step + 1 if progress.step is None else int(progress.step)
         self._data.update(progress.data)
-        saved = self._save(progress) if self._cadence.due else None
+        saved = self._save(progress) if progress.must_save or self._cadence.due else None
         notes, self._notes = tuple(self._notes), []
         message = Message(dict(progress.metrics), self._step, saved, notes=notes)
         _mailbox.clear()
@@ -63,10 +65,12 @@ class Channel:
         self._last = self._save(progress) if answer.save and saved is None else None
         return answer.decision
 
-    def end(self, result: Mapping[str, float] | None, failure: Failure | None) -> None:
+    def end(self, result: Progress | None, failure: Failure | None) -> None:
         """Tell the end of the attempt. Tune then ends the function inside this call."""
+        if result is not None:
+            self._data.update(result.data)
         message = Message(
-            result,
+            None if result is None else dict(result.metrics),
             checkpoint=self._last,
             data=self._data,
             ended=True,
@@ -110,7 +114,7 @@ def work(reference: Any, assignment: Assignment) -> None:
     log = None if setup.logs is None else setup.logs / f"trial_{job.number:05d}.log"
     extra = {TRIAL_MARK: assignment.identity, RUN_MARK: setup.run}
     seconds = None if setup.limits.minutes is None else 60 * setup.limits.minutes
-    result: Mapping[str, float] | None = None
+    result: Progress | None = None
     failure: Failure | None = None
     with (
         isolation.time_limit(seconds, setup.notes / f"{assignment.identity}.trace"),
@@ -143,7 +147,7 @@ def _unpacked(reference: Any) -> Setup:
     return _setups[key]
 
 
-def _drive(setup: Setup, assignment: Assignment, channel: Channel) -> Mapping[str, float] | None:
+def _drive(setup: Setup, assignment: Assignment, channel: Channel) -> Progress | None:
     """Run the objective to its end; the result, where it has one besides its last report."""
     if 0 < setup.gpus < 1:
         gpu.cap_memory(setup.gpus)
@@ -152,16 +156,12 @@ def _drive(setup: Setup, assignment: Assignment, channel: Channel) -> Mapping[st
     if prepare is not None:
         prepare()
     isolation.seed_everything(job.seed)
-    drive = getattr(objective, "drive", None)
-    if drive is not None:
-        result: Mapping[str, float] | None = drive(job, channel.report)
-        return result
-    _pull(objective, assignment, channel)
-    return None
+    drive: Callable[..., Progress | None] | None = getattr(objective, "drive", None)
+    return _pull(objective, job, channel) if drive is None else drive(job, channel.report)
 
 
-def _pull(objective: Objective, assignment: Assignment, channel: Channel) -> None:
-    generator = objective.run(assignment.job)
+def _pull(objective: Objective, job: Job, channel: Channel) -> Progress | None:
+    generator = objective.run(job)
     with contextlib.closing(generator):
         try:
             progress = next(generator)
@@ -170,10 +170,11 @@ def _pull(objective: Objective, assignment: Assignment, channel: Channel) -> Non
                     raise TypeError(f"an objective yields Progress, got {type(progress).__name__}.")
                 decision = channel.report(progress)
                 if decision is not Decision.CONTINUE:
-                    return
+                    return None
                 progress = generator.send(decision)
-        except StopIteration:
-            return
+        except StopIteration as end:
+            result: Progress | None = end.value
+            return result
 
 
 def _settle_log(log: Path, *, keep: bool) -> None:
