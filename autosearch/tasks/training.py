@@ -227,24 +227,31 @@ class TrainingTask(ABC):
         if task.torch_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(task.torch_device)
         learner = task.learner(job.seed)
-        constants = {"params": float(sum(p.numel() for p in learner.model.parameters() if p.requires_grad))}
         epoch, seconds, metrics = task.start(learner, job)
         end = task.epochs if job.until is None else min(task.epochs, job.until)
-        if epoch >= end and metrics:
-            # Everything was trained before the last attempt was lost; only the result is handed over again.
+        if epoch >= end:
+            # Nothing is left to train: an attempt was lost after its last epoch, or a parent's weights are the end.
+            metrics = metrics or task.report(learner, {"lr": learner.lr}, seconds)
             yield Progress(metrics, step=epoch, save=task.saver(learner, job, epoch, seconds, metrics))
         while epoch < end:
             begun = time.perf_counter()
-            metrics = {
-                **learner.advance(learner.batches.batches_per_epoch),
-                **learner.evaluate(),
-                **constants,
-            }
+            trained = learner.advance(learner.batches.batches_per_epoch)
+            metrics = task.report(learner, trained, seconds)
             epoch += 1
             seconds += time.perf_counter() - begun
-            metrics["seconds"] = seconds
-            metrics["peak_memory_mb"] = _peak_memory_mb(task.torch_device)
+            metrics["seconds"] = seconds  # validation included
             yield Progress(metrics, step=epoch, save=task.saver(learner, job, epoch, seconds, metrics))
+
+    def report(self, learner: TorchLearner, trained: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """What is reported: `trained`, validation metrics, and what the training costs."""
+        params = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+        return {
+            **trained,
+            **learner.evaluate(),
+            "seconds": seconds,
+            "params": float(params),
+            "peak_memory_mb": _peak_memory_mb(self.torch_device),
+        }
 
     def learner(self, seed: int) -> TorchLearner:
         """A fresh learner of this task; equal seeds give equal ones."""

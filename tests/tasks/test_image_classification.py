@@ -91,6 +91,15 @@ def test_a_child_starts_from_its_parents_weights_with_its_own_values(tmp_path: P
     assert child[0].metrics["train_loss"] < parent[0].metrics["train_loss"]
 
 
+def test_a_child_whose_end_its_parent_has_reached_measures_what_it_got(tmp_path: Path):
+    task = ImageClassification(**FAST)
+    parent = run(task)
+    parent[-1].save(tmp_path)
+    (only,) = task.run(Job(7, {}, seed=9, checkpoint=tmp_path, step=3))
+    assert only.step == 3
+    assert only.metrics["val_loss"] == parent[-1].metrics["val_loss"]
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):
     run(ImageClassification(**FAST))[-1].save(tmp_path)
     with pytest.raises(CheckpointError, match="another network"):
@@ -173,6 +182,11 @@ def test_check_allows_options_of_any_model_that_is_searched():
 def test_check_allows_a_parameter_that_only_an_expression_uses():
     space = {"power": {"type": "int", "low": 3, "high": 6}, "batch_size": {"expr": "2 ** power"}}
     ImageClassification().check(problem(space))
+
+
+def test_check_refuses_more_epochs_than_the_run_has():
+    with pytest.raises(OptionError, match=r"space.epochs: goes beyond the epochs of the run, 20"):
+        ImageClassification().check(problem({"epochs": {"type": "int", "low": 1, "high": 30}}))
 
 
 def test_a_constraint_over_an_unknown_metric_is_refused():
