@@ -1,0 +1,262 @@
+"""`command:` - any program, as one process group per trial."""
+
+import contextlib
+import ctypes
+import json
+import os
+import queue
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from autosearch.core import Decision, Job, OptionError, Problem, Progress, StudyError
+from autosearch.space import SearchSpace
+
+# What a program gets to save and leave after SIGTERM.
+GRACE_S = 5.0
+_POLL_S = 0.1
+_TAIL_LINES = 30
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w./-]*)\}")
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class CommandFailedError(Exception):
+    """The program ended with an error; the message holds its exit code and its last words."""
+
+
+class CommandObjective:
+    """Runs a command line for each trial and reads its metrics from JSON lines.
+
+    `{NAME}` of a declared parameter is replaced by its value; no shell is involved and nothing else is touched. The
+    program finds `$AUTOSEARCH_CONFIG` (a JSON file), `$AUTOSEARCH_TRIAL_DIR` (kept between attempts: checkpoints go
+    there) and `$AUTOSEARCH_METRICS` (a file for JSON lines). Each JSON line there, or on its output, that holds
+    `step` is a report; the last JSON line is the result.
+
+    Args:
+        command: the line.
+        space: the study's parameters.
+        folder: not needed: relative paths are those of the directory in which the study was started.
+    """
+
+    reusable = True
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        space: SearchSpace | None = None,
+        folder: Path | None = None,  # noqa: ARG002 - adapters are all built alike
+    ) -> None:
+        self._words = shlex.split(command)
+        if not self._words:
+            raise OptionError("command: is empty.", "command")
+        self._names = frozenset() if space is None else frozenset(space.parameters)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse placeholders that some configurations have no value for.
+
+        Raises:
+            OptionError: for a placeholder of a conditional parameter.
+        """
+        self._names = frozenset(problem.space.parameters)
+        used = {name for word in self._words for name in _PLACEHOLDER.findall(word)} & self._names
+        conditional = sorted(used & set(problem.space.conditions))
+        if conditional:
+            raise OptionError(
+                f"command: {{{conditional[0]}}} has no value where the parameter is inactive; "
+                "let the program read it from the JSON file at $AUTOSEARCH_CONFIG.",
+                "command",
+            )
+
+    def arguments(self, config: Mapping[str, Any]) -> list[str]:
+        """The program and its arguments for a flat configuration."""
+
+        def value(match: re.Match[str]) -> str:
+            name = match.group(1)
+            return str(config[name]) if name in self._names and name in config else match.group(0)
+
+        return [_PLACEHOLDER.sub(value, word) for word in self._words]
+
+    def run(self, job: Job) -> Generator[Progress, Decision, Progress | None]:
+        """Run the program, yielding its reports.
+
+        Raises:
+            CommandFailedError: if it ends with an error.
+            StudyError: if it ends well without a metric.
+        """
+        with _trial_folder(job.folder) as folder:
+            program = _Program(self.arguments(flatten(job.config)), _environment(job, folder))
+            last: Mapping[str, Any] | None = None
+            try:
+                for last in program.lines(folder / "metrics.jsonl"):
+                    if "step" in last:
+                        yield Progress(_without_step(last), int(last["step"]))
+            finally:
+                program.end()
+            program.raise_for_status()
+        if last is None:
+            raise StudyError(
+                'the command ended without a metric: let it print a JSON line such as {"step": 1, "loss": 0.5}, '
+                "or write one to the file at $AUTOSEARCH_METRICS."
+            )
+        return None if "step" in last else Progress(last)
+
+
+class _Program:
+    """A process group, its output passed through and read."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str]) -> None:
+        self._name = arguments[0]
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._found: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        try:
+            self._process = subprocess.Popen(
+                arguments,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                # The kernel ends it with the worker, however that dies. Nothing is allocated between fork and exec.
+                preexec_fn=_die_with_parent if _LIBC is not None else None,
+            )
+        except OSError as error:
+            raise CommandFailedError(f"{self._name} cannot be started: {error}") from error
+        self._readers = [
+            self._reader(self._process.stdout, sys.stdout, parse=True),
+            self._reader(self._process.stderr, sys.stderr, parse=False),
+        ]
+
+    def _reader(self, source: IO[str] | None, echo: IO[str], *, parse: bool) -> threading.Thread:
+        def read() -> None:
+            for line in source or ():
+                echo.write(line)
+                self._tail.append(line.rstrip())
+                found = metrics_of(line) if parse else None
+                if found is not None:
+                    self._found.put(found)
+            echo.flush()
+
+        thread = threading.Thread(target=read, name="output of the command", daemon=True)
+        thread.start()
+        return thread
+
+    def lines(self, metrics: Path) -> Iterator[dict[str, Any]]:
+        """JSON lines from the output and from the file, as they come, until the program has ended."""
+        read = 0
+        while True:
+            ended = self._process.poll() is not None
+            if ended:
+                self._join()
+            read, from_file = _new_lines(metrics, read)
+            yield from from_file
+            try:
+                while True:
+                    yield self._found.get(timeout=0 if ended else _POLL_S)
+            except queue.Empty:
+                if ended:
+                    return
+
+    def _join(self) -> None:
+        # Its own children may hold the pipes open for ever.
+        for thread in self._readers:
+            thread.join(timeout=GRACE_S)
+
+    def end(self) -> None:
+        """End the whole group: asked first, forced after some seconds."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_S
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S / 4)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._join()
+
+    def raise_for_status(self) -> None:
+        code = self._process.returncode
+        if code == 0:
+            return
+        why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        words = [line for line in self._tail if line.strip()]
+        last = f": {words[-1]}" if words else ""
+        raise CommandFailedError("\n".join([f"{self._name} {why}{last}", *words]))
+
+
+def metrics_of(line: str) -> dict[str, Any] | None:
+    """The mapping in a JSON line, None for any other text."""
+    text = line.strip()
+    if not text.startswith("{") or not text.endswith("}"):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _new_lines(path: Path, start: int) -> tuple[int, list[dict[str, Any]]]:
+    """Whole lines behind byte `start`, and where the next ones begin."""
+    if not path.exists() or path.stat().st_size <= start:
+        return start, []
+    with path.open("rb") as file:
+        file.seek(start)
+        whole = file.read().rpartition(b"\n")[0]
+    if not whole:
+        return start, []
+    found = [metrics_of(line) for line in whole.decode("utf-8", errors="replace").splitlines()]
+    return start + len(whole) + 1, [metrics for metrics in found if metrics is not None]
+
+
+def _without_step(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name != "step"}
+
+
+def _environment(job: Job, folder: Path) -> dict[str, str]:
+    metrics, config = folder / "metrics.jsonl", folder / "config.json"
+    metrics.unlink(missing_ok=True)  # an earlier attempt's
+    config.write_text(json.dumps(job.config), encoding="utf-8")
+    return {
+        **os.environ,
+        "AUTOSEARCH_CONFIG": str(config),
+        "AUTOSEARCH_TRIAL_DIR": str(folder),
+        "AUTOSEARCH_METRICS": str(metrics),
+        "AUTOSEARCH_SEED": str(job.seed),
+    }
+
+
+@contextlib.contextmanager
+def _trial_folder(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="asr-trial-") as temporary:
+        yield Path(temporary)
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
