@@ -1,15 +1,16 @@
 """Grid search: every cell of a full grid once, in the order of nested loops."""
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from autosearch.core.errors import OptionError
 from autosearch.core.history import History
 from autosearch.core.records import Suggestion
 from autosearch.searchers.unseen import Tried
 from autosearch.space import Config, Derived, SearchSpace, SpaceError
+from autosearch.space.sampling import met
 
-_PATIENCE = 200_000  # cells in a row that may be infeasible: a few seconds
+_PATIENCE = 50_000  # infeasible cells or blocks in a row: a few seconds
 
 
 class GridSearcher:
@@ -67,6 +68,8 @@ class Cells:
         self._found: list[tuple[int, Hashable, Config]] = []
         self._next = 0
         self._early = _decided_early(space)
+        self._require = [(e, _with_parents(space, e.names)) for e in space.require]
+        self._fixed = [name for name in space.parameters if name not in space.searched]
 
     def __iter__(self) -> Iterator[tuple[int, Hashable, Config]]:
         """(number, key, configuration) of every feasible cell."""
@@ -86,31 +89,33 @@ class Cells:
                 return True
             self._next = self._behind(number)
         raise SpaceError(
-            f"grid: none of {_PATIENCE:,} cells in a row before cell {self._next:,} of {self.total:,} is feasible. "
+            f"grid: no feasible cell in {_PATIENCE:,} steps up to cell {self._next:,} of {self.total:,}. "
             "Loosen `require` or use `sobol`, which looks everywhere.",
             ("searcher",),
         )
 
     def _behind(self, cell: int) -> int:
-        """The next cell that may be feasible: all values of an inactive parameter but the first are skipped at once."""
-        digits, rest = [], cell
-        for axis in reversed(self._grid.axes.values()):
-            rest, digit = divmod(rest, len(axis))
-            digits.append(digit)
-        values = {
-            name: axis[digit]
-            for (name, axis), digit in zip(self._grid.axes.items(), reversed(digits), strict=True)
-        }
+        """The next cell after an infeasible one that may be feasible: what fails for a whole block is skipped with it.
+
+        A block are the cells that share the values of the first parameters.
+        """
+        space, digits, rest = self.space, dict.fromkeys(self._grid.axes, 0), cell
+        for name, axis in reversed(self._grid.axes.items()):
+            rest, digits[name] = divmod(rest, len(axis))
         try:
-            config = self.space.complete(values)
+            config = space.complete({name: axis[digits[name]] for name, axis in self._grid.axes.items()})
         except SpaceError:  # a condition or derived value that cannot be evaluated here
             return cell + 1
-        block = self.total
-        for (name, axis), digit in zip(self._grid.axes.items(), reversed(digits), strict=True):
-            if digit and name not in config and name in self._early:
-                return (cell // block + 1) * block
+        broken = [names for e, names in self._require if names <= self._early and not met(e, config)]
+        block, known = self.total, set(self._fixed)
+        for name, axis in self._grid.axes.items():
+            if digits[name] and name not in config and name in self._early:
+                break  # inactive: its values but the first repeat earlier cells
             block //= len(axis)
-        return cell + 1
+            known.add(name)
+            if any(names <= known for names in broken):
+                break
+        return (cell // block + 1) * block
 
 
 def _decided_early(space: SearchSpace) -> frozenset[str]:
@@ -120,3 +125,14 @@ def _decided_early(space: SearchSpace) -> frozenset[str]:
         if not isinstance(parameter, Derived) and space.parents(name) <= early:
             early.add(name)
     return frozenset(early)
+
+
+def _with_parents(space: SearchSpace, names: Iterable[str]) -> frozenset[str]:
+    """The names, and all whose values decide whether they are active."""
+    found: set[str] = set()
+    open_ones = set(names)
+    while open_ones:
+        name = open_ones.pop()
+        found.add(name)
+        open_ones |= space.parents(name) - found
+    return frozenset(found)

@@ -76,8 +76,8 @@ class SearcherKit:
     def test_a_fresh_searcher_says_the_same_as_a_long_lived_one(self, case: Case) -> None:
         history, old = case.build(), self.searcher()
         other = Case("nested", case.objectives, "one").build(seed=5) if "nested" in self.spaces else history
-        for earlier in (other, history, *(history.as_of(trial) for trial in history)):
-            self._ask(old, earlier, 2)
+        for earlier in (other, history, *(history.as_of(trial) for trial in history[::3])):
+            self._ask(old, earlier, 1)
         fresh = _plain(self._ask(self.searcher(), history, 2))
         _require(_plain(self._ask(old, history, 2)) == fresh, "it depends on what it was asked before")
         # Loaded anew the same history consists of other objects.

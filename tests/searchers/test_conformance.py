@@ -8,9 +8,12 @@ from autosearch.core.plugins import build, registered
 from autosearch.core.protocols import Searcher
 from autosearch.testing.searcher_kit import SearcherKit
 
+BLIND = ("empty", "pending", "mixed")  # enough for searchers that read no results
+
 
 class TestRandom(SearcherKit):
     repeats = True
+    histories = BLIND
 
     def searcher(self) -> Searcher:
         return build("searchers", "random")
@@ -18,6 +21,7 @@ class TestRandom(SearcherKit):
 
 class TestSobol(SearcherKit):
     repeats = True
+    histories = BLIND
 
     def searcher(self) -> Searcher:
         return build("searchers", "sobol")
@@ -25,6 +29,7 @@ class TestSobol(SearcherKit):
 
 class TestGrid(SearcherKit):
     draws = False
+    histories = BLIND
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "grid", "points": 4})
@@ -58,6 +63,7 @@ class TestEvolutionWithEveryOption(SearcherKit):
 
 class TestOptunaTPE(SearcherKit):
     repeats = True
+    histories = ("empty", "failed", "infeasible", "extreme", "stopped", "mixed")
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "optuna", "n_startup_trials": 2})
@@ -65,6 +71,7 @@ class TestOptunaTPE(SearcherKit):
 
 class TestOptunaNSGA(SearcherKit):
     repeats = True
+    histories = ("empty", "infeasible", "extreme", "mixed")
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "optuna", "sampler": "NSGAIISampler", "population_size": 4})
@@ -72,42 +79,50 @@ class TestOptunaNSGA(SearcherKit):
 
 class TestOptunaGP(SearcherKit):
     repeats = True
-    spaces = ("nested", "finite")
-    histories = ("infeasible", "extreme", "mixed")
-    trials = 6
+    spaces = ("nested",)
+    histories = ("mixed",)
+    trials = 5
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "optuna", "sampler": "GPSampler", "n_startup_trials": 3})
 
 
+@pytest.mark.slow
+class TestOptunaGPEverywhere(TestOptunaGP):
+    spaces = SearcherKit.spaces
+    histories = SearcherKit.histories
+
+
 @pytest.mark.skipif(find_spec("cmaes") is None, reason="CmaEsSampler needs the package cmaes")
 class TestOptunaCmaEs(SearcherKit):
     repeats = True
+    spaces = ("float", "nested", "constrained")
     objectives = (1,)
+    histories = ("empty", "extreme", "mixed")
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "optuna", "sampler": "CmaEsSampler"})
 
 
 class TestBayesian(SearcherKit):
-    spaces = ("nested", "constrained", "finite")
-    histories = ("empty", "failed", "infeasible", "extreme", "mixed")
-    trials = 6
+    spaces = ("finite", "nested")
+    histories = ("mixed",)
+    trials = 4
 
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "bayesian", "initial": 3})
 
 
 @pytest.mark.slow
-class TestBayesianEverywhere(SearcherKit):
-    def searcher(self) -> Searcher:
-        return build("searchers", {"method": "bayesian", "initial": 4})
+class TestBayesianEverywhere(TestBayesian):
+    spaces = SearcherKit.spaces
+    histories = SearcherKit.histories
+    trials = SearcherKit.trials
 
 
 class TestAuto(SearcherKit):
-    spaces = ("nested", "point", "moves")
+    spaces = ("point", "moves")
     histories = ("empty", "mixed")
-    trials = 4
 
     def searcher(self) -> Searcher:
         return build("searchers", "auto")
