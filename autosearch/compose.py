@@ -20,6 +20,8 @@ from autosearch.core import (
     History,
     Job,
     Objective,
+    OptionError,
+    Problem,
     Record,
     RecordError,
     RunSettings,
@@ -75,7 +77,10 @@ class StudyFile:
         accepted = plugins.option_parameters(plugins.load("tasks", spec.run.target))
         if accepted is not None and "data_dir" in accepted and "data_dir" not in definition:
             definition["data_dir"] = spec.data_dir
-        task: Objective = plugins.build("tasks", definition)
+        try:
+            task: Objective = plugins.build("tasks", definition)
+        except OptionError as error:
+            raise spec.error(("run", error.option), str(error)) from error
         return task
 
     @property
@@ -104,8 +109,19 @@ class StudyFile:
             StudyLockedError: if another driver works on it.
             StudyMismatchError: if the record was made with another space or other objectives.
         """
+        self._rehearse()
         self.spec.output.mkdir(parents=True, exist_ok=True)
         return self._study(storage=self.spec.storage)
+
+    def _rehearse(self) -> Study:
+        """The study in memory, with everything checked that can be before a record is made."""
+        study = self._study(storage=None)
+        if hasattr(self.objective, "check"):
+            try:
+                self.objective.check(study.problem)
+            except OptionError as error:
+                raise self.spec.error(("run", error.option), str(error)) from error
+        return study
 
     def _study(self, *, storage: str | None) -> Study:
         spec, objective = self.spec, self.objective
@@ -128,8 +144,6 @@ class StudyFile:
             retries=spec.retries,
             queue=spec.output / "queue",
         )
-        if hasattr(objective, "check"):
-            objective.check(study.problem)
         return study
 
     def read(self) -> Record:
@@ -182,7 +196,7 @@ class StudyFile:
             AutosearchError: for everything that would keep it from running.
         """
         spec = self.spec
-        study = self._study(storage=None)
+        study = self._rehearse()
         budget = {key: value for key, value in asdict(spec.budget).items() if value is not None}
         why = getattr(study.searcher, "reason", None)
         facts: dict[str, Json] = {
@@ -195,7 +209,7 @@ class StudyFile:
             "fidelity": {"min": study.problem.fidelity[0], "max": study.problem.fidelity[1]},
             "budget": budget,
             "resources": asdict(spec.resources),
-            "record": self._record_state(),
+            "record": self._record_state(study.problem),
             "output": str(spec.output),
         }
         if address is not None:
@@ -203,7 +217,7 @@ class StudyFile:
             facts["cluster"] = inspect.check_cluster(address, spec.output)
         return facts
 
-    def _record_state(self) -> str:
+    def _record_state(self, problem: Problem) -> str:
         """Whether `run` would start or continue; raises where it would refuse."""
         try:
             record = self.read()
@@ -211,7 +225,7 @@ class StudyFile:
             return f"new, at {self.spec.storage}"
         with contextlib.closing(record):
             history = record.history()
-        differences = history.problem.differences(self._study(storage=None).problem)
+        differences = history.problem.differences(problem)
         if differences:
             shown = "; ".join(differences)
             raise StudyMismatchError(
@@ -244,7 +258,8 @@ class StudyFile:
 
     def _note_origin(self, study: Study) -> None:
         """Store what made the results; say so where the training code's definition has changed."""
-        resolved = self.spec.resolved()
+        # The location as people may see it: an URL may carry a password.
+        resolved = {**self.spec.resolved(), "storage": study.record.location}
         before = study.record.notes().get("study_file")
         if before is not None and before.get("run") != resolved["run"] and len(study.history):
             study.note(f"`run` has changed since the study began: {before.get('run')} -> {resolved['run']}")

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -23,6 +24,8 @@ for register in (running.register, inspecting.register, managing.register):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    # At the end, so that a user's `random.py` or `tasks.py` shadows nothing of ours.
+    sys.path.append(str(Path.cwd()))
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -49,9 +49,14 @@ def _import(kind: str, name: str, target: str) -> Any:
         found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs code of anybody's
         what = kind.removesuffix("s")
-        raise ResolveError(f"{what} {name!r} cannot be loaded from {target}: {error}") from error
+        why = (
+            str(error)
+            if isinstance(error, ImportError | AttributeError)
+            else f"{type(error).__name__}: {error}"
+        )
+        raise ResolveError(f"{what} {name!r} cannot be loaded from {target}: {why}") from error
     return found
 
 
