@@ -90,7 +90,10 @@ def choose(problem: Problem) -> tuple[str, str]:
         return "evolution", f"{m} objectives are more than a model of dominated volume can afford"
     if d > _MOST_DIMENSIONS:
         return "evolution", f"{d} parameters are too many for a Gaussian process"
-    return "bayesian", f"{d} parameter{'s' * (d != 1)} and {m} objective{'s' * (m != 1)} suit a Gaussian process"
+    return (
+        "bayesian",
+        f"{d} parameter{'s' * (d != 1)} and {m} objective{'s' * (m != 1)} suit a Gaussian process",
+    )
 
 
 def _with_own_moves(space: SearchSpace) -> int:
