@@ -36,6 +36,8 @@ def from_exception(error: BaseException) -> Failure:
     cause = "oom" if isinstance(error, MemoryError) else classify(f"{type(error).__name__} {error}")
     if isinstance(error, FloatingPointError):
         cause = "nan"
+    # An exception class may say what it is, so that a configuration without a result is not tried again.
+    cause = getattr(error, "failure_cause", cause)
     text = "".join(tracebacks.format_exception(error))
     return Failure(cause, line, text)
 

@@ -129,8 +129,8 @@ class Objective(Protocol):
         """Train and yield progress; each yield returns the study's decision.
 
         After PAUSE or STOP the generator is closed by the runner (its `finally` blocks run). The last progress is
-        the result, unless another one is returned, whose metrics and data then are. Whatever it raises is the trial's
-        failure.
+        the result, unless another one is returned: its metrics, if it has any, then are. Whatever it raises is the
+        trial's failure.
         """
         ...
 

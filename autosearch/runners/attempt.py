@@ -56,7 +56,7 @@ class Attempt:
             result: Progress | None = end.value
             if result is not None:
                 self._data.update(result.data)
-            self._study.tell(self.number, None if result is None else result.metrics, data=self._data)
+            self._study.tell(self.number, (result.metrics or None) if result else None, data=self._data)
             self._over()
         except KeyboardInterrupt:
             raise

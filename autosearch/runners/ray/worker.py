@@ -70,7 +70,7 @@ class Channel:
         if result is not None:
             self._data.update(result.data)
         message = Message(
-            None if result is None else dict(result.metrics),
+            dict(result.metrics) if result is not None and result.metrics else None,
             checkpoint=self._last,
             data=self._data,
             ended=True,
