@@ -87,7 +87,8 @@ class SyntheticCurves:
         fails, hangs, diverges = (self._moment(job, kind) for kind in ("fail", "hang", "nan"))
         while step < self.max_step:
             step, learnt = step + 1, learnt + rate
-            time.sleep(self._sleep)
+            if self._sleep:  # sleeping for no time costs a tenth of a millisecond
+                time.sleep(self._sleep)
             if step == fails and (self._fail_attempts is None or job.attempt < self._fail_attempts):
                 raise RuntimeError(f"failed on demand at step {step} of trial {job.number}")
             if step == hangs:
