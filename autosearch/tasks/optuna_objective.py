@@ -71,7 +71,7 @@ class OptunaObjective:
             return self._given
         if not isinstance(self._target, str):
             raise SpaceError("give `space` beside a function, or name the objective as `file.py:name`.")
-        from autosearch.tasks.optuna_probe import discover
+        from autosearch.tasks.optuna_objective_probe import discover
 
         return discover(self._target, self._folder)
 

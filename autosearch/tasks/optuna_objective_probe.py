@@ -38,7 +38,7 @@ def discover(target: str, folder: Path) -> SearchSpace:
         SpaceError: if it asks for nothing, or cannot be called.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "autosearch.tasks.optuna_probe", target, str(folder)],
+        [sys.executable, "-m", "autosearch.tasks.optuna_objective_probe", target, str(folder)],
         capture_output=True,
         text=True,
         timeout=_LIMIT_S,
