@@ -3,6 +3,7 @@
 Symbols: n points, m objectives, `values` (n, m).
 """
 
+import bisect
 import math
 from typing import TYPE_CHECKING
 
@@ -44,19 +45,50 @@ def ranks(values: np.ndarray, violations: np.ndarray | None = None) -> np.ndarra
     result = np.full(n, n, dtype=int)
     bad = np.isnan(values).any(axis=1)
     over = np.zeros(n) if violations is None else np.nan_to_num(violations, nan=math.inf)
-    left = np.flatnonzero(~bad & (over <= 0))
-    rank = 0
-    while len(left):
-        front = non_dominated(values[left])
-        result[left[front]] = rank
-        left = left[~front]
-        rank += 1
+    feasible = np.flatnonzero(~bad & (over <= 0))
+    result[feasible] = _fronts(values[feasible])
+    rank = int(result[feasible].max(initial=-1)) + 1
     infeasible = np.flatnonzero(~bad & (over > 0))
     for amount in np.unique(over[infeasible]):
         result[infeasible[over[infeasible] == amount]] = rank
         rank += 1
     result[bad] = rank
     return result
+
+
+def _fronts(values: np.ndarray) -> np.ndarray:
+    """(n,) int: which front each row of `values` (n, m) without NaN is in.
+
+    In lexicographic order only earlier rows can dominate, and a row that a front dominates is dominated by every
+    front before it: a binary search finds its own (Zhang et al. 2015, ENS-BS).
+    """
+    n, m = values.shape
+    if m == 1:
+        return np.unique(values[:, 0], return_inverse=True)[1].reshape(n)
+    result = np.zeros(n, dtype=int)
+    lasts: list[tuple[float, float]] = []
+    fronts: list[list[int]] = []
+    for i in np.lexsort(values.T[::-1]).tolist():
+        row = values[i]
+        if m == 2:  # the last of a front has its least second value: it alone decides
+            key = (float(row[1]), float(row[0]))
+            front = bisect.bisect_left(lasts, key)
+            lasts[front : front + 1] = [key]
+        else:
+            front = bisect.bisect_left(
+                fronts,
+                1,
+                key=lambda members: 0 if _dominated(row, values[members]) else 1,
+            )
+            if front == len(fronts):
+                fronts.append([])
+            fronts[front].append(i)
+        result[i] = front
+    return result
+
+
+def _dominated(row: np.ndarray, others: np.ndarray) -> bool:
+    return bool(((others <= row).all(axis=1) & (others < row).any(axis=1)).any())
 
 
 def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:
