@@ -62,6 +62,7 @@ OPTIONS = {
     "accumulate": StepOptions(accumulate=3),
     "clip": StepOptions(clip_norm=0.5),
     "bf16": StepOptions(amp="bf16"),
+    "fp16": StepOptions(amp="fp16"),
     "all": StepOptions(accumulate=2, clip_norm=0.5, ema=0.95, amp="bf16", deterministic=True),
 }
 
