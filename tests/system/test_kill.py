@@ -32,23 +32,38 @@ class Driver:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        self._read("ready")
 
-    def live(self, folder: Path, searcher: str, seconds: float | None = None) -> bool:
-        """Whether the study came to its end; it is killed after `seconds`."""
+    def live(
+        self, folder: Path, searcher: str, seconds: float | None = None, *, wait: bool = True
+    ) -> float | None:
+        """Seconds that the study ran from its opening to its end; None where it was killed before.
+
+        It is killed after `seconds`, counted from its opening, or, without `wait`, from the start of its process.
+        """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"folder": str(folder), "searcher": searcher}) + "\n")
         self._process.stdin.flush()
-        pid = int(self._process.stdout.readline())
+        pid = int(self._read("pid")[0])
+        if wait:
+            self._read("open")
+        begun = time.monotonic()
         if seconds is not None:
             time.sleep(seconds)
             with contextlib.suppress(ProcessLookupError):  # it came to its end just before
                 os.kill(pid, signal.SIGKILL)
-        status = int(self._process.stdout.readline())
+        status = int(self._read("ended")[0])
         assert status in (0, signal.SIGKILL), "the study raised: see its traceback above"
-        return status == 0
+        return time.monotonic() - begun if status == 0 else None
+
+    def _read(self, *tags: str) -> list[str]:
+        """The words behind the next line that begins with one of `tags`."""
+        assert self._process.stdout is not None
+        while True:
+            tag, *words = self._process.stdout.readline().split()
+            if tag in tags:
+                return words
+            assert tag != "ended", "the study raised before it was open: see its traceback above"
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -85,20 +100,21 @@ def test_a_driver_killed_twenty_times_ends_as_an_undisturbed_one(
     driver: Driver, searcher: str, tmp_path: Path
 ) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    begun = time.monotonic()
-    assert driver.live(calm, searcher)
+    whole = driver.live(calm, searcher)
+    assert whole is not None
     # Long enough for the study to get ahead, short enough for all kills to fall into it.
-    life = 1.6 * (time.monotonic() - begun) / KILLS
+    life = 1.5 * whole / KILLS
     moments = random.Random(searcher)
     known: dict[int, tuple] = {}
     kills = 0
-    for _ in range(KILLS):
-        kills += not driver.live(killed, searcher, moments.uniform(0, life))
+    for kill in range(KILLS):
+        # Every fifth falls into the opening of the record, the others into the study.
+        kills += driver.live(killed, searcher, moments.uniform(0, life), wait=kill % 5 > 0) is None
         now = finished(killed)
         assert {number: now.get(number) for number in known} == known, "a finished trial changed"
         known = now
     assert kills >= KILLS // 2, "the study was over before it could be killed often enough"
-    assert driver.live(killed, searcher)
+    assert driver.live(killed, searcher) is not None
     expected, history = read(calm), read(killed)
     assert [trial.number for trial in history] == list(range(TRIALS))
     assert [trial.state for trial in history] == [State.COMPLETE] * TRIALS
