@@ -134,19 +134,22 @@ class _Program:
             )
         except OSError as error:
             raise CommandFailedError(f"{self._name} cannot be started: {error}") from error
+        sources = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
         self._readers = [
-            self._reader(self._process.stdout, sys.stdout, parse=True),
-            self._reader(self._process.stderr, sys.stderr, parse=False),
+            self._reader(source, echo, parse=source is self._process.stdout)
+            for source, echo in sources
+            if source is not None
         ]
 
-    def _reader(self, source: IO[str] | None, echo: IO[str], *, parse: bool) -> threading.Thread:
+    def _reader(self, source: IO[str], echo: IO[str], *, parse: bool) -> threading.Thread:
         def read() -> None:
-            for line in source or ():
-                echo.write(line)
-                self._tail.append(line.rstrip())
-                found = metrics_of(line) if parse else None
-                if found is not None:
-                    self._found.put(found)
+            with source:
+                for line in source:
+                    echo.write(line)
+                    self._tail.append(line.rstrip())
+                    found = metrics_of(line) if parse else None
+                    if found is not None:
+                        self._found.put(found)
             echo.flush()
 
         thread = threading.Thread(target=read, name="output of the command", daemon=True)
