@@ -98,6 +98,17 @@ class LogImprovement:
         return values.logsumexp(1) - math.log(values.shape[1])
 
 
+class Mean:
+    """Logarithm of the mean of what several acquisitions are logarithms of."""
+
+    def __init__(self, parts: Sequence[Acquisition]) -> None:
+        self.parts = tuple(parts)
+
+    def __call__(self, X: Tensor) -> Tensor:
+        values = torch.stack([part(X) for part in self.parts])
+        return values.logsumexp(0) - math.log(len(self.parts))
+
+
 def _normal(count: int, seed: int) -> Tensor:
     """(SAMPLES, count) standard normal numbers: quasi-random as far as that goes."""
     if count <= _MOST_QUASI:

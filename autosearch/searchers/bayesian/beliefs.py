@@ -17,6 +17,8 @@ from autosearch.searchers.bayesian.transforms import Outcome
 # What a singular fit or a singular posterior raises, wherever it arises.
 NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 MOST = 1000
+# Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
+FEW, DRAWS = 60, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def believe(data: Data, layout: Layout) -> Beliefs:
 def _belief(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes) -> Belief:
     outcome = Outcome.fit(y)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
-    return Belief(_fitted(layout, X, z, known, notes), outcome)
+    draws = DRAWS if len(y) <= FEW else 0
+    return Belief(_fitted(layout, X, z, known, notes, draws), outcome)
 
 
 def _limit(layout: Layout, X: Tensor, margin: np.ndarray, notes: _Notes) -> LogBelow:
@@ -105,8 +108,10 @@ def _success(layout: Layout, data: Data, notes: _Notes) -> LogBelow:
     return LogBelow(_fitted(layout, torch.from_numpy(points[keep]), labels[keep], known, notes), 0.0)
 
 
-def _fitted(layout: Layout, X: Tensor, z: np.ndarray, known: np.ndarray, notes: _Notes) -> GaussianProcess:
-    model = GaussianProcess.fitted(layout, X, torch.from_numpy(z), torch.from_numpy(known))
+def _fitted(
+    layout: Layout, X: Tensor, z: np.ndarray, known: np.ndarray, notes: _Notes, draws: int = 0
+) -> GaussianProcess:
+    model = GaussianProcess.fitted(layout, X, torch.from_numpy(z), torch.from_numpy(known), draws=draws)
     if model.how != "map":
         notes.add("a likelihood could not be maximised: default hyperparameters")
     return model

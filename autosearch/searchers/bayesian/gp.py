@@ -15,7 +15,7 @@ Symbols:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,10 @@ from autosearch.searchers.bayesian.layout import Layout
 
 _JITTER = 1e-8  # relative to the variance: far below any noise, above the rounding of a Cholesky factor
 _STARTS = (0.2, 0.7)  # lengthscales at which fits begin, times the root of the dimension
+_MOST_FITTED = 300  # more observations hardly move the hyperparameters and cost their cube
+_FEW_FITTED = 100
+_DRAW_SEED = 20230427  # any number: draws of hyperparameters are a function of the data alone
+_WIDE = 1.0  # of a normal posterior half of this is expected as loss of log density per hyperparameter
 _MEAN_VARIANCE = 1.0  # of the prior of the constant mean, in units of z
 
 
@@ -40,10 +44,14 @@ class FitError(ArithmeticError):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How hyperparameters were found: `map`, or `default` where the likelihood could not be maximised."""
+    """How hyperparameters were found: `map`, or `default` where the likelihood could not be maximised.
+
+    `others` are further draws from about the posterior of the hyperparameters.
+    """
 
     hyper: Hyper
     how: str
+    others: tuple[Hyper, ...] = ()
 
 
 def _unpack(theta: Tensor, kernel: MixedKernel) -> Hyper:
@@ -119,7 +127,7 @@ class _Sample:
     known: Tensor
 
 
-def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int = 2) -> Fit:
+def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int = 2, draws: int = 0) -> Fit:
     """Hyperparameters of highest posterior density, found from starts that do not depend on earlier fits."""
     data = _Sample(X, y, known)
     dimensions = len(kernel.numeric) + len(kernel.choices)
@@ -149,10 +157,41 @@ def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int
             continue
         if best is None or found.fun < best[0]:
             best = (float(found.fun), found.x)
-    theta = _start(kernel, dimensions, _STARTS[0]) if best is None else best[1]
-    return Fit(
-        _unpack(torch.tensor(theta, dtype=torch.float64), kernel), "default" if best is None else "map"
-    )
+    if best is None:
+        theta = _start(kernel, dimensions, _STARTS[0])
+        return Fit(_unpack(torch.tensor(theta, dtype=torch.float64), kernel), "default")
+    thetas = _spread(objective, best[1], _bounds(kernel), draws) if draws else []
+    first, *others = (_unpack(torch.tensor(t, dtype=torch.float64), kernel) for t in (best[1], *thetas))
+    return Fit(first, "map", tuple(others))
+
+
+def _spread(
+    objective: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    mode: np.ndarray,
+    bounds: list[tuple[float, float]],
+    draws: int,
+) -> list[np.ndarray]:
+    """Draws from a normal approximation of the posterior around its mode, pulled in where it is far too wide.
+
+    With few observations the mode alone is far too sure of itself: it settles into the first hollow that it sees.
+    """
+    low, high = np.array(bounds).T
+    value, gradient = objective(mode)
+    step = 0.05
+    rows = [(objective(np.clip(mode + step * e, low, high))[1] - gradient) / step for e in np.eye(len(mode))]
+    curvature = (np.array(rows) + np.array(rows).T) / 2
+    eigenvalues, axes = np.linalg.eigh(curvature)
+    scales = axes / np.sqrt(np.maximum(eigenvalues, 0.5))
+    rng = np.random.Generator(np.random.PCG64(_DRAW_SEED))
+    found = []
+    for _ in range(draws):
+        direction = scales @ rng.standard_normal(len(mode))
+        for share in (1.0, 0.5, 0.25):
+            theta = np.clip(mode + share * direction, low, high)
+            if objective(theta)[0] < value + _WIDE * len(mode):
+                found.append(theta)
+                break
+    return found
 
 
 class GaussianProcess(Model):
@@ -179,16 +218,29 @@ class GaussianProcess(Model):
 
     @classmethod
     def fitted(
-        cls, layout: Layout, X: Tensor, y: Tensor, known: Tensor, *, most: int = 300
+        cls,
+        layout: Layout,
+        X: Tensor,
+        y: Tensor,
+        known: Tensor,
+        *,
+        most: int = _MOST_FITTED,
+        draws: int = 0,
     ) -> "GaussianProcess":
-        """Fit hyperparameters on at most `most` observations, then condition on all."""
+        """Fit hyperparameters on at most `most` observations, then condition on all.
+
+        With `draws`, `others` holds as many processes with other hyperparameters that the data allow.
+        """
         kernel = MixedKernel(layout)
         keep = spread_out(len(y), most)
-        found = fit(kernel, X[keep], y[keep], known[keep], starts=2 if len(keep) <= 100 else 1)
+        starts = 2 if len(keep) <= _FEW_FITTED else 1
+        found = fit(kernel, X[keep], y[keep], known[keep], starts=starts, draws=draws)
         model = cls(kernel, found.hyper, X, y, known)
         model.how = found.how
+        model.others = tuple(cls(kernel, hyper, X, y, known) for hyper in found.others)
         return model
 
+    others: "tuple[GaussianProcess, ...]" = ()
     how: str = "map"
 
     @property

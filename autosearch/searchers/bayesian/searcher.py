@@ -9,12 +9,13 @@ import torch
 from autosearch.core import History, OptionError, Problem, Suggestion
 from autosearch.core.ranking import ranks
 from autosearch.core.seeds import derive_rng, derive_seed
-from autosearch.searchers.bayesian.acquisition import Acquisition, LogHypervolume, LogImprovement, Sum
+from autosearch.searchers.bayesian.acquisition import Acquisition, LogHypervolume, LogImprovement, Mean, Sum
 from autosearch.searchers.bayesian.beliefs import NUMERICAL, Beliefs, believe
 from autosearch.searchers.bayesian.data import Data, gather
 from autosearch.searchers.bayesian.design import initial_config, initial_size
 from autosearch.searchers.bayesian.layout import Domain, Layout
 from autosearch.searchers.bayesian.maximise import Choice, Maximiser, any_free
+from autosearch.searchers.bayesian.predictor import BayesianPredictor
 from autosearch.searchers.bayesian.priors import LogPrior
 from autosearch.searchers.bayesian.threads import isolated
 from autosearch.searchers.bayesian.transforms import Outcome
@@ -62,6 +63,14 @@ class BayesianSearcher:
         self.check(history.problem)
         with isolated(derive_seed(history.problem.seed, "bayesian", len(history))):
             return _Batch(self, history, self._domain_of(history.problem.space)).suggest(n)
+
+    def predictor(self, history: History) -> BayesianPredictor:
+        """Predictions of the models after `history`.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        return BayesianPredictor(history, self._domain_of(history.problem.space))
 
     def _domain_of(self, space: SearchSpace) -> Domain:
         # Kept between calls because conditions are parsed and small spaces enumerated; a function of the space alone.
@@ -187,12 +196,17 @@ class _Batch:
             terms.append(prior)
         return name, Sum(tuple(terms))
 
-    def _improvement(self, beliefs: Beliefs, pending: torch.Tensor, seed: int) -> LogImprovement:
+    def _improvement(self, beliefs: Beliefs, pending: torch.Tensor, seed: int) -> Acquisition:
         likely = torch.ones(len(pending), dtype=torch.bool)
         with torch.no_grad():
             for limit in beliefs.limits if len(pending) else ():
                 likely &= limit(pending) > np.log(0.5)
-            return LogImprovement(beliefs.objectives[0].model, pending, beliefs.feasible, likely, seed)
+            model = beliefs.objectives[0].model
+            parts = [
+                LogImprovement(each, pending, beliefs.feasible, likely, seed)
+                for each in (model, *model.others)
+            ]
+        return parts[0] if len(parts) == 1 else Mean(parts)
 
     def _volume(self, beliefs: Beliefs, pending: torch.Tensor, seed: int) -> LogHypervolume:
         models = [belief.model for belief in beliefs.objectives]

@@ -1,0 +1,106 @@
+"""What the models of a history say about configurations, in the units that users measure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from autosearch.core import History, StudyError
+from autosearch.core.seeds import derive_rng, derive_seed
+from autosearch.searchers.bayesian.beliefs import Belief, believe
+from autosearch.searchers.bayesian.data import gather
+from autosearch.searchers.bayesian.layout import Domain
+from autosearch.searchers.bayesian.threads import isolated, single_threaded
+from autosearch.space import Config
+
+_PAIRS = 512  # configurations whose single changes importances are measured by
+
+
+class BayesianPredictor:
+    """Models of each objective after a history.
+
+    Args:
+        history: with at least one complete trial.
+        domain: of its space.
+
+    Raises:
+        StudyError: no trial is complete.
+    """
+
+    def __init__(self, history: History, domain: Domain) -> None:
+        data = gather(history, domain)
+        if not len(data.X):
+            raise StudyError("predictor: no trial is complete yet, so there is nothing to predict from.")
+        self._problem, self._domain = history.problem, domain
+        with isolated(derive_seed(history.problem.seed, "bayesian", "predictor")):
+            self._beliefs = believe(data, domain.layout)
+
+    def predict(self, configs: Sequence[Config]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each objective without noise, each (n, m)."""
+        return self._at(self._domain.points([self._problem.space.complete(c) for c in configs]))
+
+    def cross_validate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Observed values, and mean and standard deviation predicted from all other trials; each (n, m)."""
+        columns = []
+        for belief in self._beliefs.objectives:
+            model = belief.model
+            with single_threaded(), torch.no_grad():
+                inverse = torch.cholesky_inverse(model.L).diagonal()
+            # Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", equation 5.12.
+            left, variance = model.y - model.alpha / inverse, 1 / inverse
+            observed = belief.outcome.inverse(model.y.numpy())
+            columns.append((observed, *_units(belief, left.numpy(), variance.sqrt().numpy())))
+        observed, mean, deviation = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+        return observed * self._signs, mean * self._signs, deviation
+
+    def importances(self) -> dict[str, float]:
+        """Share of the variation of the objectives' means that each searched parameter explains, summing to 1.
+
+        Total effects (Jansen 1999, "Analysis of variance designs for model output"): by how much the mean changes
+        where this parameter alone is drawn anew, over feasible configurations.
+        """
+        space, d = self._problem.space, self._domain.layout.d
+        rng = derive_rng(self._problem.seed, "bayesian", "importances")
+        base = space.encode(space.sample(rng, _PAIRS))
+        effects = np.zeros(d)
+        here, legal_here = self._domain.realise(base)
+        for j in range(d):
+            changed = base.copy()
+            changed[:, j] = rng.permutation(base[:, j])
+            there, legal = self._domain.realise(changed)
+            both = legal & legal_here
+            if both.any():
+                effects[j] = self._change(here[both], there[both])
+        total = float(effects.sum())
+        shares = effects / total if total > 0 else np.full(d, 1 / max(d, 1))
+        return {name: float(share) for name, share in zip(space.searched, shares, strict=True)}
+
+    def _change(self, here: np.ndarray, there: np.ndarray) -> float:
+        """Mean squared change of the means from one set of points to another, each objective in units of its spread."""
+        total = 0.0
+        for belief in self._beliefs.objectives:
+            with single_threaded(), torch.no_grad():
+                one, two = (belief.model.moments(torch.from_numpy(points))[0] for points in (here, there))
+            spread = float(belief.model.y.var(unbiased=False)) or 1.0
+            total += float((one - two).square().mean()) / spread
+        return total
+
+    def _at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        columns = []
+        for belief in self._beliefs.objectives:
+            with single_threaded(), torch.no_grad():
+                mean, variance = belief.model.moments(torch.from_numpy(points))
+            columns.append(_units(belief, mean.numpy(), variance.sqrt().numpy()))
+        means, deviations = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+        return means * self._signs, deviations
+
+    @property
+    def _signs(self) -> np.ndarray:
+        """(m,) from higher-is-better to the metric as measured."""
+        return np.array([-goal.sign for goal in self._problem.objectives])
+
+
+def _units(belief: Belief, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of the process in the quantity's units, higher is better."""
+    low, middle, high = (belief.outcome.inverse(mean + k * deviation) for k in (-1, 0, 1))
+    return middle, (high - low) / 2
