@@ -28,7 +28,18 @@ from autosearch.learning import (
     load_checkpoint,
     save_checkpoint,
 )
-from autosearch.space import Categorical, Derived, Fixed, Float, Int, Ordinal, Value, did_you_mean
+from autosearch.space import (
+    Categorical,
+    Derived,
+    Fixed,
+    Float,
+    Int,
+    Ordinal,
+    SpaceError,
+    Value,
+    did_you_mean,
+)
+from autosearch.space.errors import report
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
 
@@ -364,15 +375,16 @@ class TrainingTask(ABC):
         return (*own, "lr", "seconds", "params", "peak_memory_mb")
 
     def check(self, problem: Problem) -> None:
-        """Refuse a study that this task cannot run, with one line for each reason.
+        """Refuse a study that this task cannot run, with every reason and its place in the study file.
 
         Raises:
-            OptionError: for parameters, values or metrics that the task does not know.
+            SpaceError: for parameters, values or metrics that the task does not know.
             DataError: if data files are missing.
         """
         lines = [*self._metric_problems(problem), *self._parameter_problems(problem)]
         if lines:
-            raise OptionError("\n".join(lines))
+            places = (line.partition(": ") for line in lines)
+            raise report([SpaceError(text, tuple(place.split(".", 1))) for place, _, text in places])
         datasets = problem.space.parameters.get("dataset")
         for name in [self.dataset] if datasets is None else _corners(datasets):
             self.with_config({"dataset": name}).check_data()

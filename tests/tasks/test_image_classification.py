@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from autosearch.core import Goal, Job, OptionError, Problem
+from autosearch.core import Goal, Job, OptionError, Problem, SpaceError
 from autosearch.learning import CheckpointError
 from autosearch.space import Expression, SearchSpace
 from autosearch.tasks.image_classification import ImageClassification
@@ -143,7 +143,7 @@ def test_an_argument_that_the_model_does_not_take_is_refused():
     ],
 )
 def test_an_impossible_argument_is_refused(arguments, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(SpaceError, match=message):
         ImageClassification(**arguments)
 
 
@@ -169,7 +169,7 @@ def test_check_accepts_the_digits_study():
     ],
 )
 def test_check_names_what_the_task_does_not_know(space, objectives, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(SpaceError, match=message):
         ImageClassification(model="cnn").check(problem(space, objectives))
 
 
@@ -185,10 +185,10 @@ def test_check_allows_a_parameter_that_only_an_expression_uses():
 
 
 def test_check_refuses_more_epochs_than_the_run_has():
-    with pytest.raises(OptionError, match=r"space.epochs: goes beyond the epochs of the run, 20"):
+    with pytest.raises(SpaceError, match=r"space.epochs: goes beyond the epochs of the run, 20"):
         ImageClassification().check(problem({"epochs": {"type": "int", "low": 1, "high": 30}}))
 
 
 def test_a_constraint_over_an_unknown_metric_is_refused():
-    with pytest.raises(OptionError, match=r"constraints.parms.*Did you mean 'params'"):
+    with pytest.raises(SpaceError, match=r"constraints.parms.*Did you mean 'params'"):
         ImageClassification().check(problem({"lr": [0.1]}, constraints=["parms <= 10"]))
