@@ -209,6 +209,11 @@ def joins_best(history: History, trial: Trial, metrics: Mapping[str, float], bes
     judged = valued(history.problem, ended)
     if best <= 0 or isinstance(judged, Failure):
         return False
+    if len(history.problem.objectives) == 1 and judged.values is not None:
+        ahead = sum(
+            t.feasible and t.values is not None and t.values <= judged.values for t in history.finished
+        )
+        return judged.feasible and ahead < best
     after = History(history.problem, [judged if t.number == trial.number else t for t in history])
     return any(t.number == trial.number for t in best_trials(after, best))
 

@@ -305,7 +305,8 @@ class RunnerKit:
 def script_study(script: Script, **options: Any) -> Study:
     """A study whose searcher and scheduler are the script."""
     budget = options.pop("budget", {})
-    return Study(SPACE, {"loss": "minimize"}, searcher=script, scheduler=script, budget=budget, **options)
+    objectives = options.pop("objectives", {"loss": "minimize"})
+    return Study(SPACE, objectives, searcher=script, scheduler=script, budget=budget, **options)
 
 
 def _interrupt_at(number: int, step: int) -> Callable[[str, Trial | None, str], None]:

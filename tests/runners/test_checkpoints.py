@@ -137,6 +137,15 @@ def test_joining_the_best_is_judged_by_the_result(tmp_path: Path) -> None:
     assert not joins_best(study.history, second, {"loss": 0.5}, 0)
 
 
+def test_joining_the_front_is_judged_with_several_objectives() -> None:
+    study = script_study(Script(3), objectives={"loss": "minimize", "size": "minimize"})
+    first, second, third = study.ask(3)
+    study.tell(first, {"loss": 1.0, "size": 2.0})
+    study.tell(second, {"loss": 2.0, "size": 1.0})
+    assert joins_best(study.history, third, {"loss": 0.5, "size": 0.5}, 1)
+    assert not joins_best(study.history, third, {"loss": 3.0, "size": 3.0}, 2)
+
+
 def test_a_child_whose_parent_s_checkpoint_is_gone_fails(tmp_path: Path) -> None:
     study = script_study(Script(2, {(0, 4): Decision.PAUSE}, parents={1: 0}))
 
