@@ -143,7 +143,7 @@ def test_an_argument_that_the_model_does_not_take_is_refused():
     ],
 )
 def test_an_impossible_argument_is_refused(arguments, message):
-    with pytest.raises(SpaceError, match=message):
+    with pytest.raises(OptionError, match=message):
         ImageClassification(**arguments)
 
 
