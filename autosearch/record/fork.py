@@ -1,6 +1,7 @@
 """A new study that takes over the finished trials of another which still fit."""
 
 import dataclasses
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from autosearch.core.errors import ExpressionError, RecordError, SpaceError
@@ -74,8 +75,6 @@ def _renumbered(trials: Sequence[Trial], origin: str) -> list[Trial]:
 def _moved(
     trial: Trial, numbers: Mapping[int, int], places: Mapping[int, int], events: Sequence[int], origin: str
 ) -> Trial:
-    from bisect import bisect_left
-
     return dataclasses.replace(
         trial,
         number=numbers[trial.number],

@@ -88,10 +88,7 @@ class JournalStore:
 
     def _scan(self) -> tuple[Replay, int]:
         """The whole file replayed, and the length of its whole lines in bytes."""
-        try:
-            data = self._path.read_bytes()
-        except OSError as error:
-            raise RecordError(f"{self.location}: cannot be read: {error.strerror}") from error
+        data = self._read(0)
         size = data.rfind(b"\n") + 1
         tail = data[size : size + len(replay.START)]
         if not size and tail and not (replay.START.startswith(tail) or not any(data)):
@@ -101,6 +98,14 @@ class JournalStore:
         state = Replay()
         state.feed(data[:size], self.location)
         return state, size
+
+    def _read(self, start: int) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except OSError as error:
+            raise RecordError(f"{self.location}: cannot be read: {error.strerror}") from error
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -119,10 +124,7 @@ class JournalStore:
     def _follow(self) -> None:
         """As a reader: apply what the driver has written meanwhile."""
         if self._read_only:
-            with self._path.open("rb") as file:
-                file.seek(self._size)
-                data = file.read()
-            self._feed(data)
+            self._feed(self._read(self._size))
 
     def _feed(self, data: bytes) -> None:
         """Apply the whole lines of what stands behind those applied so far."""

@@ -25,8 +25,12 @@ def pack(value: Any, where: str) -> Json:
     Raises:
         RecordError: for anything else.
     """
-    if value is None or isinstance(value, str | bool | int):
-        return value if value is None or type(value) in (str, bool, int) else _plain(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # of an enum its value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
     if isinstance(value, np.generic):
@@ -38,14 +42,6 @@ def pack(value: Any, where: str) -> Json:
     raise RecordError(
         f"{where}: only JSON can be recorded (numbers, text, lists, mappings), got {type(value).__name__}."
     )
-
-
-def _plain(value: Any) -> Json:
-    """Subclasses such as enums as the plain value that they hold."""
-    for kind in (bool, int, str):
-        if isinstance(value, kind):
-            return kind(value) if kind is not str else str.__str__(value)
-    return value
 
 
 def _pack_mapping(value: Mapping[Any, Any], where: str) -> Json:

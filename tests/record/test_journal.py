@@ -49,7 +49,10 @@ def optuna_reads(path: Path) -> list[optuna.trial.FrozenTrial]:
 # -- crashes -----------------------------------------------------------------------------------------------
 
 
-def test_a_journal_cut_at_every_byte_of_its_last_three_lines_opens_and_goes_on(tmp_path: Path) -> None:
+def test_a_journal_cut_at_every_byte_of_its_last_three_lines_opens_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of waits for the disk
     driver = start(tmp_path)
     for _ in range(2):
         run_one(driver)
@@ -71,11 +74,13 @@ def test_a_journal_cut_at_every_byte_of_its_last_three_lines_opens_and_goes_on(t
         run_one(again)
         again.record.close()
         assert repr(list(read_history(journal(folder), "study"))) == repr(again.trials)
-        assert [t.state.name for t in optuna_reads(journal(folder))] == ["COMPLETE"] * 3
+        if cut % 20 == 0:  # Optuna takes longer than all the rest
+            assert [t.state.name for t in optuna_reads(journal(folder))] == ["COMPLETE"] * 3
         shutil.rmtree(folder)
 
 
-def test_a_journal_cut_anywhere_at_all_opens(tmp_path: Path) -> None:
+def test_a_journal_cut_anywhere_at_all_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     driver = start(tmp_path)
     run_one(driver)
     driver.record.close()
@@ -406,6 +411,14 @@ def test_a_journal_removed_under_a_running_study_is_an_error(tmp_path: Path) -> 
     with pytest.raises(RecordError, match="the file was removed"):
         driver.begin(CONFIG)
     driver.record.close()
+
+
+def test_a_journal_removed_under_a_reader_is_an_error(tmp_path: Path) -> None:
+    start(tmp_path).record.close()
+    reader = open_journal(str(journal(tmp_path)), "study", None, read_only=True)
+    journal(tmp_path).unlink()
+    with pytest.raises(RecordError, match="cannot be read: No such file"):
+        reader.notes()
 
 
 def test_the_disk_is_waited_for_at_begin_and_end_only(

@@ -77,7 +77,7 @@ def test_any_study_comes_back_exactly_from_memory(script: list[Any]) -> None:
 @pytest.mark.parametrize("kind", ON_DISK)
 def test_any_study_comes_back_exactly_from_disk(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     @given(script=scripts())
-    @settings(max_examples=12, deadline=None, database=None, phases=[Phase.generate])
+    @settings(max_examples=8, deadline=None, database=None, phases=[Phase.generate])
     def check(script: list[Any]) -> None:
         folder, asked = tmp_path_factory.mktemp("record"), problem(1)
         record = open_as(kind, folder, asked)
