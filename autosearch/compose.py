@@ -10,22 +10,26 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from autosearch.core import (
+    AutosearchError,
     History,
     Job,
     Objective,
     OptionError,
+    Predictor,
     Problem,
     Record,
     RecordError,
     RunSettings,
     SpaceError,
+    SpecError,
     Study,
     StudyMismatchError,
     plugins,
@@ -33,10 +37,17 @@ from autosearch.core import (
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
 from autosearch.core.records import Json
+from autosearch.core.stages import stages_of
 from autosearch.record import fork
+from autosearch.record.publish import DashboardBoard
 from autosearch.record.record import StudyRecord
+from autosearch.reporting import plan as planning
 from autosearch.reporting.export import export_trial
+from autosearch.reporting.listening import Guarded
+from autosearch.reporting.loggers.base import Logging
+from autosearch.reporting.publication import Publication
 from autosearch.spec import StudySpec, load_spec, read_value
+from autosearch.spec.locating import locate_study
 from autosearch.spec.writing import write_yaml
 
 VERSIONED = ("autosearch", "torch", "optuna", "ray", "botorch", "numpy")
@@ -53,6 +64,17 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> "StudyFile":
         SpecError: with every problem of the file, each located.
     """
     return StudyFile(load_spec(path, overrides))
+
+
+def read_record(path: str | Path, overrides: Sequence[str] = ()) -> Record:
+    """The record of a study file, opened for reading without loading what the study runs.
+
+    Raises:
+        SpecError: if the file does not say where it is.
+        RecordError: if it is not there.
+    """
+    place = locate_study(path, overrides)
+    return open_record(place.storage, place.study, read_only=True)
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,9 @@ class StudyFile:
                 self.objective.check(study.problem)
             except OptionError as error:
                 raise self.spec.error(("run", error.option), str(error)) from error
+            except SpaceError as error:
+                located = [self.spec.error(part.where, part.message) for part in error.problems]
+                raise SpecError([line for part in located for line in part.problems]) from error
         return study
 
     def _study(self, *, storage: str | None) -> Study:
@@ -128,7 +153,7 @@ class StudyFile:
         space = spec.space if spec.space is not None else getattr(objective, "space", None)
         if space is None:
             raise SpaceError("space: is required for this kind of `run`.", ("space",))
-        study = Study(
+        return Study(
             space,
             spec.objectives,
             constraints=spec.constraints,
@@ -144,7 +169,6 @@ class StudyFile:
             retries=spec.retries,
             queue=spec.output / "queue",
         )
-        return study
 
     def read(self) -> Record:
         """The record, opened for reading: no lock is taken, nothing is written.
@@ -170,7 +194,7 @@ class StudyFile:
             debug: one trial at a time in this process, errors raised.
             listener: told of every event.
         """
-        with study or self.open() as study:
+        with study or self.open() as study, self._shown(study):
             if listener is not None:
                 study.listeners.append(listener)
             self._note_origin(study)
@@ -178,6 +202,105 @@ class StudyFile:
             study.run(self.objective, runner=runner, settings=self.settings(address=address, debug=debug))
             self._measure_chosen(study)
         return study
+
+    @contextlib.contextmanager
+    def _shown(self, study: Study) -> Iterator[None]:
+        """Loggers and the dashboard's notes follow the study; neither can hurt it."""
+        spec, record = self.spec, study.record
+        logging = Logging(study, spec.loggers, spec.output, spec.resolved())
+        study.listeners.append(logging)
+        ends = [logging.close]
+        if isinstance(record, StudyRecord):
+            board = DashboardBoard(record, self.artifacts)
+            publication = Publication(study, board, study_yaml=spec.to_yaml(), searcher=spec.searcher.method)
+            publish = Guarded(publication, "the dashboard's notes", study.note)
+            study.listeners.append(publish)
+            ends.append(lambda: publish.attempt(publication.conclude))
+        try:
+            yield
+        finally:
+            for end in ends:
+                end()
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the files that the dashboard shows beside trials."""
+        return self.spec.output / "artifacts"
+
+    def predictor(self, history: History) -> tuple[Predictor | None, str]:
+        """The searcher's surrogate, else a Gaussian process fitted for the report, else None; and a word about it."""
+        if not history.complete:
+            return None, "No trial is complete yet."
+        words = "The search itself used no surrogate; this one was fitted to its results for the report."
+        for definition, about in ((self.spec.searcher.definition, ""), ("bayesian", words)):
+            searcher = plugins.build("searchers", definition)
+            if not hasattr(searcher, "predictor"):
+                continue
+            try:
+                return searcher.predictor(history), about
+            except AutosearchError as error:
+                words = f"There is no surrogate: {error}"
+        return None, words
+
+    def report(self) -> str:
+        """The report of the study as it stands, as one HTML page that needs no network.
+
+        Raises:
+            RecordError: if there is no record yet.
+        """
+        from autosearch.record.importance import ped_anova
+        from autosearch.reporting.material import Material, Remembered
+        from autosearch.reporting.page import report_html
+
+        with contextlib.closing(self.read()) as record:
+            history, notes = record.history(), record.notes()
+            history.stages = record.stages()
+        predictor, about = self.predictor(history)
+        noted = notes.get("study_file")
+        material = Material(
+            history,
+            record.name,
+            record.location,
+            notes,
+            None if predictor is None else Remembered(predictor),
+            about,
+            ped_anova(history),
+            write_yaml(noted) if noted else self.spec.to_yaml(),
+            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        )
+        return report_html(material)
+
+    def plan(self, *, timed: bool = True, shown: int = 5) -> dict[str, Json]:
+        """What running the study will do and cost, before anything is spent. Nothing is recorded.
+
+        Args:
+            timed: run one probe trial at the smallest fidelity, and estimate from it.
+            shown: how many of the first configurations to name.
+
+        Raises:
+            AutosearchError: for everything that would keep it from running; if the probe trial fails.
+        """
+        spec, study = self.spec, self._rehearse()
+        study.queue = Queue(None)  # what waits there is the real study's
+        workers = planning.workers_of(spec.resources, spec.budget, inline=spec.runner == "inline")
+        with study:
+            study.set_workers(workers)
+            first = study.ask(shown)
+            stages = [
+                asdict(stage.budget) | {"name": stage.name} for stage in stages_of(study, self.objective)
+            ]
+        problem = study.problem
+        rehearsal = planning.rehearse(problem, None if spec.scheduler is None else spec.scheduler.definition)
+        found = planning.probe(self.objective, problem, first[0]) if timed and first else None
+        estimate = planning.estimate(problem, found, rehearsal, workers=workers, keep=spec.keep.checkpoints)
+        return {
+            "study_file": spec.resolved(),
+            "first": [{"config": dict(t.config), "why": t.info.get("reason")} for t in first],
+            "stages": stages,
+            "rungs": {step: list(shares) for step, shares in rehearsal.rungs.items()},
+            "probe": None if found is None else asdict(found),
+            "estimate": asdict(estimate),
+        }
 
     def take_over(self, source: "StudyFile") -> int:
         """Begin this study with all finished trials of another that still fit; returns their number.

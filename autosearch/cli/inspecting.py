@@ -22,35 +22,26 @@ def register(app: typer.Typer) -> None:
 
 
 def _read(study_file: Path, overrides: list[str] | None) -> "tuple[Record, History]":
-    from autosearch.compose import load
+    from autosearch.compose import read_record
 
-    record = load(study_file, overrides or ()).read()
-    return record, record.history()
+    record = read_record(study_file, overrides or ())
+    history = record.history()
+    history.stages = record.stages()
+    return record, history
 
 
 def status(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides = None) -> int:
     """Show where a study stands."""
-    from autosearch.compose import load
-
-    file = load(study_file, overrides or ())
-    record = file.read()
-    history = record.history()
-    history.stages = record.stages()
-    facts = _facts(record, history)
+    record, history = _read(study_file, overrides)
     if as_json:
-        json_out(facts)
+        json_out(_facts(record, history))
         return Exit.DONE
-    out(f"study: {facts['study']}")
-    out(f"record: {facts['record']}")
-    out("trials: " + (", ".join(f"{n} {state}" for state, n in facts["trials"].items()) or "none yet"))
-    out("spent: " + ", ".join(f"{show(value)} {unit}" for unit, value in facts["spent"].items()))
-    for cause, number in facts["failures"].items():
-        out(f"failed: {number} x {cause}")
-    for stage, states in facts["stages"].items():
-        out(f"stage {stage}: " + ", ".join(f"{n} {state}" for state, n in states.items()))
-    for found in facts["best"]:
-        shown = ", ".join(f"{k} {show(v)}" for k, v in found["metrics"].items() if k in facts["objectives"])
-        out(f"best: trial {found['number']}, {shown}")
+    from autosearch.reporting.standing import Tally, lines
+
+    out(f"study: {record.name}")
+    out(f"record: {record.location}")
+    for label, words in lines(history, Tally.of(history)):
+        out(f"{label}: {words}")
     return Exit.DONE
 
 

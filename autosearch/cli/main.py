@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from typer.exceptions import Abort, TyperException
 
-from autosearch.cli import inspecting, managing, running
+from autosearch.cli import inspecting, managing, running, showing
 from autosearch.cli.output import Exit, error
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for register in (running.register, inspecting.register, managing.register):
+for register in (running.register, inspecting.register, showing.register, managing.register):
     register(app)
 
 

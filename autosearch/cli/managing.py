@@ -1,4 +1,4 @@
-"""`enqueue`, `dashboard`, `init`, `list`, `schema`."""
+"""`enqueue`, `init`, `list`, `schema`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,14 @@ KINDS = (
     "runners",
     "records",
     "loggers",
+    "report_sections",
+    "drawings",
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(enqueue)
-    app.command()(dashboard)
     app.command()(init)
     app.command("list")(list_plugins)
     app.command()(schema)
@@ -42,27 +43,6 @@ def enqueue(
 
     path = load(study_file, overrides or ()).enqueue(values)
     out(f"queued: {path}")
-    return Exit.DONE
-
-
-def dashboard(
-    study_file: StudyPath,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-    overrides: Overrides = None,
-) -> int:
-    """Serve the Optuna dashboard over the record, on 127.0.0.1, read-only, until Ctrl-C."""
-    from autosearch.compose import load
-    from autosearch.record.dashboard import serve
-
-    spec = load(study_file, overrides or ()).spec
-
-    def ready(address: str) -> None:
-        out(f"dashboard: {address}  (Ctrl-C ends it)")
-        if open_browser:
-            typer.launch(address)
-
-    serve(spec.storage, spec.study, port=port, ready=ready)
     return Exit.DONE
 
 

@@ -1,8 +1,10 @@
 """`run` and `check`."""
 
 import json
+import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +12,10 @@ from autosearch.cli.options import Address, AsJson, Overrides, StudyPath
 from autosearch.cli.output import Exit, duration, goals, json_line, json_out, note, out, show, trial_json
 
 if TYPE_CHECKING:
-    from autosearch.core import Problem, Study, Trial
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from autosearch.core import Study, Trial
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +48,7 @@ def run(
         source, file = file, load(study_file, [*(overrides or ()), f"study={json.dumps(fork)}"])
         taken = file.take_over(source)
     study = file.open()
-    say = _Progress(study.problem, as_json=as_json, quiet=quiet, reports=debug)
+    say = _Progress(study, as_json=as_json, quiet=quiet, reports=debug)
     with study:
         before = len(study.history)
         state = f"continuing: {before} trials" if study.record.existed else "new"
@@ -54,7 +59,8 @@ def run(
             say.line(f"the budget is spent ({before} trials); raise `budget` to go on.")
             return _conclude(study, say)
         try:
-            file.run(study, address=address, debug=debug, listener=say)
+            with say.live() as listener:
+                file.run(study, address=address, debug=debug, listener=listener)
         except KeyboardInterrupt:
             note(f"interrupted: {len(study.history.pending)} unfinished trials go on with the same command.")
             return Exit.INTERRUPTED
@@ -69,8 +75,16 @@ def run(
 class _Progress:
     """Listener of a run: a line for each finished trial (and each report), or JSON lines, or nothing."""
 
-    def __init__(self, problem: "Problem", *, as_json: bool, quiet: bool, reports: bool) -> None:
-        self.problem, self.as_json, self.quiet, self.reports = problem, as_json, quiet, reports
+    def __init__(self, study: "Study", *, as_json: bool, quiet: bool, reports: bool) -> None:
+        self.study, self.as_json, self.quiet, self.reports = study, as_json, quiet, reports
+
+    def live(self) -> "AbstractContextManager[Callable[..., None]]":
+        """The listener to run with: one updating block on a terminal, this one anywhere else."""
+        if self.as_json or self.quiet or self.reports or not sys.stdout.isatty():
+            return nullcontext(self)
+        from autosearch.reporting.live import LiveView
+
+        return LiveView(self.study)
 
     def line(self, text: str) -> None:
         if self.as_json:
@@ -79,33 +93,32 @@ class _Progress:
             out(text)
 
     def __call__(self, event: str, trial: "Trial | None", text: str) -> None:
+        from autosearch.reporting.listening import stage_of
+
+        stage = None if trial is None else stage_of(self.study, trial)
+        where = "" if stage is None else f"stage {stage}: "
         if self.as_json:
-            if event != "report" or trial is None:
-                json_line(
-                    {"event": event, "text": text, "trial": None if trial is None else trial_json(trial)}
-                )
-            else:
-                json_line(
-                    {
-                        "event": event,
-                        "number": trial.number,
-                        "step": trial.step,
-                        "metrics": dict(trial.metrics),
-                    }
-                )
+            self._json(event, trial, text, stage)
         elif trial is None:
             self.line(f"note: {text}")
         elif event == "retry":
-            self.line(f"trial {trial.number} is tried again: {text}")
+            self.line(f"{where}trial {trial.number} is tried again: {text}")
         elif event == "report" and self.reports:
             shown = ", ".join(f"{name} {show(value)}" for name, value in trial.metrics.items())
-            self.line(f"trial {trial.number} step {trial.step}: {shown}")
+            self.line(f"{where}trial {trial.number} step {trial.step}: {shown}")
         elif event == "finish":
-            result = goals(self.problem, trial) if trial.failure is None else trial.failure.message
+            result = goals(self.study.problem, trial) if trial.failure is None else trial.failure.message
             settings = ", ".join(f"{name}={show(value)}" for name, value in trial.config.items())
-            self.line(
-                f"trial {trial.number} {trial.state.value}: {result} [{settings}] {duration(trial.seconds)}"
-            )
+            ending = f"{trial.state.value}: {result} [{settings}] {duration(trial.seconds)}"
+            self.line(f"{where}trial {trial.number} {ending}")
+
+    def _json(self, event: str, trial: "Trial | None", text: str, stage: str | None) -> None:
+        told: dict[str, Any] = {"event": event} if stage is None else {"event": event, "stage": stage}
+        if event == "report" and trial is not None:
+            told |= {"number": trial.number, "step": trial.step, "metrics": dict(trial.metrics)}
+        else:
+            told |= {"text": text, "trial": None if trial is None else trial_json(trial)}
+        json_line(told)
 
 
 def _conclude(study: "Study", say: _Progress) -> int:

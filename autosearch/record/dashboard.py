@@ -13,18 +13,20 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna
 import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import _app
 
-from autosearch.core import RecordError
+from autosearch.core import AutosearchError, RecordError
 from autosearch.core.opening import record_kind
 
 HOST = "127.0.0.1"
 REFUSAL = "This dashboard only shows the record: the running study alone writes it."
 _READING = ("GET", "HEAD", "OPTIONS")
+REPORT = "/report"
 StartResponse = Callable[..., Any]
 App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
@@ -67,8 +69,16 @@ def open_storage(location: str) -> BaseStorage:
     return storage
 
 
-def app(storage: BaseStorage) -> App:
-    """The dashboard as a WSGI application that answers reading requests only."""
+def app(
+    storage: BaseStorage, *, artifacts: Path | None = None, report: Callable[[], str] | None = None
+) -> App:
+    """The dashboard as a WSGI application that answers reading requests only.
+
+    Args:
+        storage: from `open_storage`.
+        artifacts: folder of the files that the driver has attached to trials.
+        report: makes the page served at `/report`, which the study's note links to.
+    """
     plain_front = _app.get_pareto_front_trials
 
     def feasible_front(
@@ -79,18 +89,30 @@ def app(storage: BaseStorage) -> App:
 
     if plain_front.__name__ != feasible_front.__name__:
         _app.get_pareto_front_trials = feasible_front
-    dashboard: App = optuna_dashboard.wsgi(storage)
+    store = FileSystemArtifactStore(artifacts) if artifacts is not None and artifacts.is_dir() else None
+    dashboard: App = optuna_dashboard.wsgi(storage, artifact_store=store)
 
     def reading(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in _READING:
-            return dashboard(environ, start_response)
-        body = json.dumps({"reason": REFUSAL}).encode()
-        start_response(
-            "403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        )
-        return [body]
+        if environ["REQUEST_METHOD"] not in _READING:
+            refusal = json.dumps({"reason": REFUSAL})
+            return _answer(start_response, "403 Forbidden", "application/json", refusal)
+        if report is not None and environ.get("PATH_INFO") == REPORT:
+            try:
+                page = report()
+            except AutosearchError as error:
+                return _answer(
+                    start_response, "503 Service Unavailable", "text/plain; charset=utf-8", f"{error}\n"
+                )
+            return _answer(start_response, "200 OK", "text/html; charset=utf-8", page)
+        return dashboard(environ, start_response)
 
     return reading
+
+
+def _answer(start_response: StartResponse, status: str, kind: str, text: str) -> list[bytes]:
+    body = text.encode()
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -109,8 +131,8 @@ class _Quiet(WSGIRequestHandler):
         """Say nothing: a line for each request would bury the address."""
 
 
-def make_server(storage: BaseStorage, port: int = 0) -> WSGIServer:
-    """A server on 127.0.0.1, bound but not serving yet; port 0 takes a free one.
+def make_server(storage: BaseStorage, port: int = 0, **shown: Any) -> WSGIServer:
+    """A server on 127.0.0.1, bound but not serving yet; port 0 takes a free one. `shown` goes to `app`.
 
     Raises:
         RecordError: if the port is in use.
@@ -121,14 +143,26 @@ def make_server(storage: BaseStorage, port: int = 0) -> WSGIServer:
         raise RecordError(
             f"port {port} on {HOST} cannot be used ({error.strerror}). Leave --port out to take a free one."
         ) from error
-    server.set_app(app(storage))
+    server.set_app(app(storage, **shown))
     return server
 
 
-def serve(location: str, name: str, *, port: int = 0, ready: Callable[[str], None]) -> None:
-    """Serve the dashboard until the process is interrupted; `ready` gets the address of study `name`."""
+def serve(
+    location: str,
+    name: str,
+    *,
+    port: int = 0,
+    ready: Callable[[str], None],
+    artifacts: Path | None = None,
+    report: Callable[[], str] | None = None,
+) -> None:
+    """Serve the dashboard until the process is interrupted; `ready` gets the address of study `name`.
+
+    Raises:
+        RecordError: if there is no record, or the port is in use.
+    """
     storage = open_storage(location)
-    with make_server(storage, port) as server:
+    with make_server(storage, port, artifacts=artifacts, report=report) as server:
         names = {study.study_name: study._study_id for study in storage.get_all_studies()}
         page = f"studies/{names[name]}" if name in names else ""
         ready(f"http://{HOST}:{server.server_port}/dashboard/{page}")

@@ -2,16 +2,15 @@
 
 import bisect
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from autosearch.core import History, Problem, State, Trial
+from autosearch.core import Failure, History, Problem, State, Trial
+from autosearch.core.failures import signature
 
-_NUMBER = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 # What searchers write as `reason` or `model` for a trial that no result has influenced.
 _BLIND = ("random", "sobol", "initial", "grid", "first", "queued", "repeat", "last free", "no trial has")
 
@@ -24,7 +23,7 @@ def counts(history: Sequence[Trial]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures that are the same but for numbers in their message."""
+    """Failures of one reason, with the message of the first."""
 
     cause: str
     message: str
@@ -32,17 +31,14 @@ class FailureGroup:
 
 
 def failure_groups(history: History) -> list[FailureGroup]:
-    """Failed trials by cause and message, the largest group first."""
-    groups: dict[tuple[str, str], list[Trial]] = {}
+    """Failed trials by what `core.failures.signature` says they share, the largest group first."""
+    groups: dict[tuple[str, str, str], list[tuple[int, Failure]]] = {}
     for trial in history.failed:
         if trial.failure is not None:
-            key = (trial.failure.cause, _NUMBER.sub("#", trial.failure.message))
-            groups.setdefault(key, []).append(trial)
+            groups.setdefault(signature(trial.failure), []).append((trial.number, trial.failure))
     found = [
-        FailureGroup(
-            cause, trials[0].failure.message if trials[0].failure else "", tuple(t.number for t in trials)
-        )
-        for (cause, _), trials in groups.items()
+        FailureGroup(members[0][1].cause, members[0][1].message, tuple(number for number, _ in members))
+        for members in groups.values()
     ]
     return sorted(found, key=lambda group: (-len(group.trials), group.cause, group.message))
 
@@ -128,10 +124,9 @@ def assign_lanes(spans: Sequence[tuple[float, float]]) -> list[int]:
     return lanes
 
 
-def results_seen(history: History) -> dict[int, int]:
-    """For each trial the number of results that its suggestion had seen."""
-    ends = [trial.finished or 0 for trial in history.finished]
-    return {trial.number: bisect.bisect_left(ends, trial.seen) for trial in history}
+def results_seen(history: History, trial: Trial) -> int:
+    """How many results a trial's suggestion had seen."""
+    return bisect.bisect_left(history.finished, trial.seen, key=lambda ended: ended.finished or 0)
 
 
 def decision(trial: Trial, results: int) -> str:
@@ -183,6 +178,14 @@ def incumbents(history: History) -> list[Trial]:
         if trial.feasible and trial.values and (not found or trial.values < (found[-1].values or ())):
             found.append(trial)
     return found
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42 s`, `3 min 20 s` or `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def plural(count: int, word: str) -> str:

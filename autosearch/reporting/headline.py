@@ -34,8 +34,9 @@ def headline(material: Material) -> list[Figure]:
     found.append(
         Figure(
             "time",
-            duration(60 * (spent.minutes or 0.0)),
-            f"{duration(3600 * trial_hours)} of trials on {facts.plural(workers, 'worker')}, {100 * used:.0f} % used",
+            facts.duration(60 * (spent.minutes or 0.0)),
+            f"{facts.duration(3600 * trial_hours)} of trials on {facts.plural(workers, 'worker')}, "
+            f"{100 * used:.0f} % used",
         )
     )
     if history.problem.price_per_hour:
@@ -85,11 +86,3 @@ def _several(history: History) -> list[Figure]:
             Figure(goal.metric, f"{best:.5g}", f"best on the front ({goal.direction}d); worst {worst:.5g}")
         )
     return found
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `3 min 20 s` or `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

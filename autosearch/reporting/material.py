@@ -72,7 +72,7 @@ class Material:
         location: of its record.
         notes: what the driver noted: `study_file`, `versions`, `origin`, `test`.
         predictor: the searcher's, None without one.
-        no_predictor: why there is none, in a sentence.
+        about_predictor: whose it is where it is not the searcher's, or why there is none, in a sentence.
         importance: PED-ANOVA's table; empty where there are too few trials.
         study_yaml: the resolved study file as text.
         written: when the report is made, as text.
@@ -83,7 +83,7 @@ class Material:
     location: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
     predictor: Predictor | None = None
-    no_predictor: str = "The searcher has no surrogate."
+    about_predictor: str = ""
     importance: ImportanceTable = field(default_factory=dict)
     study_yaml: str = ""
     written: str = ""

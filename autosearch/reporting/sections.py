@@ -172,10 +172,10 @@ def surrogate_section(material: Material) -> Section | None:
     """Cross-validation of the surrogate, or why there is none."""
     if not material.history.problem.objectives:
         return None
-    parts: list[Part] = [material.no_predictor]
+    parts: list[Part] = [material.about_predictor] if material.about_predictor else []
     if material.predictor is not None:
         trusts = figures.trust(material.predictor)
-        parts = [figures.cross_validation(material.history, material.predictor)]
+        parts.append(figures.cross_validation(material.history, material.predictor))
         parts += [
             f"{goal.metric}: {found.words}."
             for goal, found in zip(material.history.problem.objectives, trusts, strict=False)
@@ -203,12 +203,13 @@ def decision_section(material: Material) -> Section | None:
     history = material.history
     if not history:
         return None
-    results, better = facts.results_seen(history), {t.number for t in facts.incumbents(history)}
+    better = {t.number for t in facts.incumbents(history)}
     shown = _logged(history, better)
     rows = [
         [
             trial.number,
-            ("★ " if trial.number in better else "") + facts.decision(trial, results[trial.number]),
+            ("★ " if trial.number in better else "")
+            + facts.decision(trial, facts.results_seen(history, trial)),
             facts.ending(history.problem, trial),
         ]
         for trial in shown

@@ -103,11 +103,11 @@ def make_trial(
     metrics = dict(curve[-1].metrics) if curve else {}
     complete = state is State.COMPLETE and bool(problem.objectives)
     begun = 12.0 * (number // 4) if start is None else start
-    moves = (Transition(event, State.RUNNING),)
+    moves: tuple[Transition, ...] = (Transition(event, State.RUNNING),)
     if state.finished:
         moves = (*moves, Transition(event + reports + 1, state, steps))
     failure = (
-        Failure("oom", f"CUDA out of memory: tried {number} MiB", "Traceback …")
+        Failure("oom", f"CUDA out of memory: tried {number} MiB", 'Traceback:\n  File "train.py", line 7\n')
         if state is State.FAILED
         else None
     )
@@ -153,7 +153,7 @@ class LinePredictor:
     def cross_validate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         complete = [t for t in self.history.complete if t.values]
         signs = [g.sign for g in self.history.problem.objectives]
-        observed = np.array([[s * v for s, v in zip(signs, t.values, strict=True)] for t in complete])
+        observed = np.array([[s * v for s, v in zip(signs, t.values or (), strict=True)] for t in complete])
         observed = observed.reshape(len(complete), len(signs))
         mean, deviation = self.predict([t.config for t in complete]) if complete else (observed, observed)
         return observed, mean, deviation
