@@ -11,7 +11,7 @@ import time
 from autosearch.runners.processes import RUN_MARK, end_marked
 
 # For those that end by themselves, with their own cleaning up.
-_PATIENCE_S = 5.0
+_PATIENCE_S = 3.0
 
 
 def watch(run: str, folder: str) -> None:
