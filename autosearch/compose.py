@@ -105,13 +105,6 @@ class StudyFile:
             raise spec.error(("run", error.option), str(error)) from error
         return task
 
-    @property
-    def fidelity(self) -> tuple[int | None, int | None]:
-        """(min, max) steps: what the scheduler is told, else the objective's natural end."""
-        options = {} if self.spec.scheduler is None else self.spec.scheduler.options
-        natural = getattr(self.objective, "max_step", None)
-        return options.get("min"), options.get("max", natural)
-
     def settings(self, *, address: str | None = None, debug: bool = False) -> RunSettings:
         """What the runner is told."""
         spec = self.spec
@@ -164,7 +157,7 @@ class StudyFile:
             storage=storage,
             name=spec.study,
             workers=spec.resources.parallel or 1,
-            fidelity=self.fidelity,
+            fidelity=(None, getattr(objective, "max_step", None)),
             price_per_hour=spec.resources.price_per_hour,
             retries=spec.retries,
             queue=spec.output / "queue",
@@ -291,8 +284,11 @@ class StudyFile:
             ]
         problem = study.problem
         rehearsal = planning.rehearse(problem, None if spec.scheduler is None else spec.scheduler.definition)
-        found = planning.probe(self.objective, problem, first[0]) if timed and first else None
-        estimate = planning.estimate(problem, found, rehearsal, workers=workers, keep=spec.keep.checkpoints)
+        reused = spec.runner == "inline" or bool(getattr(self.objective, "reusable", False))
+        found = planning.probe(self.objective, problem, first[0], reused=reused) if timed and first else None
+        estimate = planning.estimate(
+            problem, found, rehearsal, workers=workers, keep=spec.keep.checkpoints, reused=reused
+        )
         return {
             "study_file": spec.resolved(),
             "first": [{"config": dict(t.config), "why": t.info.get("reason")} for t in first],
@@ -375,9 +371,9 @@ class StudyFile:
             space.validate({**space.start, **config})
         return Queue(self.spec.output / "queue").add(config)
 
-    def export(self, history: History, number: int, folder: Path) -> list[Path]:
+    def export(self, record: Record, history: History, number: int, folder: Path) -> list[Path]:
         """Write trial `number` into `folder` so that it can be reproduced; returns what was written."""
-        return export_trial(self.spec.resolved(), history, number, folder, write_yaml)
+        return export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
 
     def _note_origin(self, study: Study) -> None:
         """Store what made the results; say so where the training code's definition has changed."""

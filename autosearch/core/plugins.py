@@ -1,11 +1,12 @@
 """Plug-ins: found by name through entry points, built from keyword options, none privileged.
 
 Groups are called `autosearch.KIND` with KIND one of `searchers`, `schedulers`, `runners`, `records`, `tasks`,
-`training`, `spaces`, `adapters`, `loggers`. A distribution adds one by an entry point; inside one study file
+`training`, `layers`, `spaces`, `adapters`, `loggers`. A distribution adds one by an entry point; inside one study file
 `package.module:object` names a class that is not registered.
 """
 
 import inspect
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -49,15 +50,21 @@ def _import(kind: str, name: str, target: str) -> Any:
         found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs code of anybody's
-        what = kind.removesuffix("s")
-        why = (
-            str(error)
-            if isinstance(error, ImportError | AttributeError)
-            else f"{type(error).__name__}: {error}"
-        )
-        raise ResolveError(f"{what} {name!r} cannot be loaded from {target}: {why}") from error
+    except (ImportError, AttributeError) as error:
+        raise ResolveError(
+            f"{kind.removesuffix('s')} {name!r} cannot be loaded from {target}: {error}"
+        ) from error
+    except (Exception, SystemExit) as error:  # the module may be a user's: any fault of it is one of the name
+        raise ResolveError(f"{name} cannot be imported: {type(error).__name__}: {_cause(error)}") from error
     return found
+
+
+def _cause(error: BaseException) -> str:
+    """The error's text with the place in the user's code; a SyntaxError tells its place itself."""
+    if isinstance(error, SyntaxError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error} ({last.filename}:{last.lineno})"
 
 
 def split(definition: str | Mapping[str, Any], kind: str) -> tuple[str, dict[str, Any]]:

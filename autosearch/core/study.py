@@ -51,7 +51,8 @@ class Study:
         storage: None for memory, a journal file's path, or an RDB URL.
         name: of the study in its storage.
         workers: trials at once, as searchers see it.
-        fidelity: (min, max) steps for the scheduler; max is where a trial is complete.
+        fidelity: (min, max) steps for the scheduler; max is where a trial is complete. `min` and `max` among the
+            scheduler's options go before.
         price_per_hour: of one running trial.
         retries: attempts more by cause, used by runners through `fail`.
         queue: folder of configurations queued by hand.
@@ -87,6 +88,8 @@ class Study:
     ) -> None:
         from autosearch.core.opening import open_record, resolve_space
 
+        if isinstance(scheduler, Mapping):
+            fidelity = (scheduler.get("min", fidelity[0]), scheduler.get("max", fidelity[1]))
         self.problem = Problem(
             space=resolve_space(space, require),
             objectives=arguments.goals(objectives),

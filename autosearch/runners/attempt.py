@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autosearch.core import Decision, Objective, Progress, RunSettings, Study, Trial, failures
+from autosearch.runners import isolation
 from autosearch.runners.checkpoints import Cadence, CheckpointStore
 from autosearch.runners.common import Interrupts, last_step, overdue
 
@@ -51,7 +52,8 @@ class Attempt:
     def advance(self) -> Progress | None:
         """The next progress; None where the attempt ended or failed instead."""
         try:
-            return self._resume()
+            with isolation.pinned(self._settings.resources.cpus):
+                return self._resume()
         except StopIteration as end:
             result: Progress | None = end.value
             if result is not None:

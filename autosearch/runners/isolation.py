@@ -47,6 +47,24 @@ def reset_torch(threads: int) -> None:
 
 
 @contextmanager
+def pinned(cpus: float) -> Iterator[None]:
+    """A span in which torch has as many threads as the trial has CPUs; the caller's number comes back afterwards.
+
+    A small network is slower on several threads, on a busy machine very much slower, and its rounding depends on them.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(cpus)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def separated(cpus: float, extra: dict[str, str]) -> Iterator[None]:
     """A span in which a trial may change the process as it likes; afterwards it is as before.
 

@@ -1,7 +1,6 @@
 """Searcher, scheduler, task and training methods: found by name, their options checked where they stand."""
 
 import inspect
-import traceback
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, get_type_hints, runtime_checkable
 
@@ -48,12 +47,7 @@ def find(kind: str, name: str) -> Any:
         reference = split_reference(name)
         if reference is None or is_source(reference[0]):
             raise ResolveError(f"must be a registered name or package.module:object, not {show(name)}.")
-    try:
-        found = plugins.load(kind, name)
-    except ResolveError:
-        raise
-    except (Exception, SystemExit) as error:  # the module is the user's: any fault of it is one of the file
-        raise ResolveError(f"{name} cannot be imported: {type(error).__name__}: {_cause(error)}") from error
+    found = plugins.load(kind, name)
     made = found if inspect.isclass(found) else returned(found)
     missing = [method for method in _METHODS.get(kind, ()) if not callable(getattr(made, method, None))]
     if missing:
@@ -62,14 +56,6 @@ def find(kind: str, name: str) -> Any:
             f"or a function annotated to return one."
         )
     return found
-
-
-def _cause(error: BaseException) -> str:
-    """The error's text with the place in the user's code; a SyntaxError tells its place itself."""
-    if isinstance(error, SyntaxError):
-        return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{error} ({last.filename}:{last.lineno})"
 
 
 def returned(function: Any) -> Any:

@@ -390,3 +390,11 @@ def test_a_trials_seed_depends_on_configuration_and_repetition_alone(make_study:
     seeds = [s.job(s.enqueue({"x": 0.5, "n": 3})).seed for s in (one, other)]
     assert seeds[0] == seeds[1]
     assert one.job(one.enqueue({"x": 0.5, "n": 3})).seed != seeds[0]
+
+
+def test_the_schedulers_options_set_where_a_trial_is_complete(make_study: Make) -> None:
+    study = make_study(scheduler={"method": "asha", "min": 2, "max": 6}, fidelity=(None, 20))
+    assert study.problem.fidelity == (2, 6)
+    trial = study.ask()
+    assert study.report(trial, {"loss": 1.0}, step=6) is Decision.STOP
+    assert study.tell(trial).state is State.COMPLETE

@@ -4,14 +4,15 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from autosearch.core import Budget, Decision, Job, Keep, Limits, Progress, Retries, RunSettings, State
+from autosearch.core import Budget, Decision, Job, Keep, Limits, Progress, Retries, RunSettings, State, Study
 from autosearch.runners.common import Interrupts
 from autosearch.runners.inline import InlineRunner
+from autosearch.space import Float
 from autosearch.testing.runner_kit import STEPS, Script, Walk, script_study
 
 
@@ -250,3 +251,24 @@ def test_a_hanging_trial_is_left_when_the_grace_is_over(monkeypatch: pytest.Monk
         InlineRunner(RunSettings()).run(study, Hangs())
     assert time.monotonic() - begun < 10
     assert study.history[0].state is State.RUNNING
+
+
+def test_trials_have_as_many_threads_as_cpus_and_the_caller_keeps_its_own() -> None:
+    import torch
+
+    seen: list[int] = []
+
+    class Threads:
+        def run(self, job: Job) -> Generator[Progress, Decision, None]:
+            seen.append(torch.get_num_threads())
+            yield Progress({"loss": 1.0})
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        study = Study({"x": Float(0.0, 1.0)}, {"loss": "minimize"}, searcher="random", budget={"trials": 1})
+        study.run(Threads(), runner="inline", resources={"cpus": 2})
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2]
