@@ -18,7 +18,7 @@ from autosearch.searchers.bayesian.transforms import Outcome
 NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 MOST = 1000
 # Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
-FEW, DRAWS = 60, 3
+FEW, DRAWS = 40, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,26 @@ def believe(data: Data, layout: Layout) -> Beliefs:
     notes = _Notes()
     keep = _subset(data, notes)
     X = torch.from_numpy(data.X[keep])
+    early = farthest(data.X_partial, MOST - len(keep) // 2) if len(data.X_partial) else np.arange(0)
+    every = torch.cat([X, torch.from_numpy(data.X_partial[early])])
     objectives = [
-        _belief(layout, X, data.Y[keep, j], data.sem[keep, j], notes) for j in range(data.Y.shape[1])
+        _belief(
+            layout,
+            every,
+            np.append(data.Y[keep, j], data.Y_partial[early, j]),
+            np.append(data.sem[keep, j], data.sem_partial[early, j]),
+            notes,
+        )
+        for j in range(data.Y.shape[1])
     ]
+    if len(early):
+        notes.add(f"{len(early)} reports before the end of trials are modelled by fidelity")
     limits = [_limit(layout, X, data.V[keep, j], notes) for j in range(data.V.shape[1])]
     if len(data.failed):
         limits.append(_success(layout, data, notes))
-    feasible = torch.from_numpy(data.feasible[keep])
-    return Beliefs(X, feasible, tuple(objectives), tuple(limits), tuple(notes.lines))
+    # Improvement is measured from results at full fidelity.
+    feasible = torch.from_numpy(np.append(data.feasible[keep], np.zeros(len(early), dtype=bool)))
+    return Beliefs(every, feasible, tuple(objectives), tuple(limits), tuple(notes.lines))
 
 
 def _belief(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes) -> Belief:

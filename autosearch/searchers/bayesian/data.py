@@ -8,19 +8,23 @@ Symbols:
 | `Y` | objectives, higher is better | `(n, m)` |
 | `sem` | reported standard errors, NaN where none | `(n, m)` |
 | `V` | margins of outcome constraints, feasible where <= 0 | `(n, c)` |
+| `X_partial`, … | the same of reports before the end; the fidelity is the last column | `(r, …)` |
 | `failed`, `pending` | points of failed and of unfinished trials | `(f, D)`, `(p, D)` |
 """
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
-from autosearch.core import History, State, Trial
+from autosearch.core import History, Problem, State, Trial
+from autosearch.core.records import Report
 from autosearch.searchers.bayesian.layout import Domain
 
 # Causes that say something about the configuration; a preempted machine or an interrupted driver does not.
 CAUSES = frozenset({"crash", "oom", "timeout", "nan"})
+_RUNGS = 3
 _HUGE = 1e300  # differences of two such values are still finite
 
 
@@ -41,6 +45,9 @@ class Data:
     pending: np.ndarray
     keys: frozenset[Hashable]
     numbers: np.ndarray
+    X_partial: np.ndarray
+    Y_partial: np.ndarray
+    sem_partial: np.ndarray
 
     @property
     def feasible(self) -> np.ndarray:
@@ -72,7 +79,54 @@ def gather(history: History, domain: Domain) -> Data:
         pending=domain.points([trial.config for trial in history if trial.state in _UNFINISHED]),
         keys=frozenset(space.key(trial.config) for trial in history),
         numbers=np.array([trial.number for trial in complete], dtype=np.int64),
+        **_partial(history, domain, complete),
     )
+
+
+def has_partial(history: History) -> bool:
+    """Whether some trial was left before its end with reports of every objective."""
+    return any(_left(trial) and _measured(history.problem, trial.reports[-1]) for trial in history)
+
+
+def _left(trial: Trial) -> bool:
+    return trial.state in (State.STOPPED, State.PAUSED) and bool(trial.reports)
+
+
+def _measured(problem: Problem, report: Report) -> bool:
+    values = problem.signed(report.metrics)
+    return values is not None and bool(np.isfinite(values).all())
+
+
+def _partial(history: History, domain: Domain, complete: list[Trial]) -> dict[str, np.ndarray]:
+    """Reports at the steps where trials were left: of those trials, and of the complete ones for comparison."""
+    problem, m = history.problem, len(history.problem.objectives)
+    column = domain.layout.fidelity
+    rows: list[tuple[Trial, Report]] = []
+    if column is not None:
+        left = [trial for trial in history if _left(trial) and _measured(problem, trial.reports[-1])]
+        rows = [(trial, trial.curve[-1]) for trial in left]
+        ends = Counter(report.step for _, report in rows)
+        # The steps at which most were left; more would only repeat what the same curves say.
+        rungs = {step for step, _ in sorted(ends.items(), key=lambda item: (-item[1], item[0]))[:_RUNGS]}
+        for trial in [*complete, *left]:
+            before = [r for r in trial.curve[:-1] if r.step in rungs and _measured(problem, r)]
+            rows += [(trial, report) for report in before]
+    points = domain.points([trial.config for trial, _ in rows])
+    last = max((t.reports[-1].step for t in complete if t.reports), default=0)
+    full = problem.fidelity[1] or max([last, *(report.step for _, report in rows)], default=1)
+    if column is not None:
+        points[:, column] = [min(1.0, np.log1p(report.step) / np.log1p(max(full, 1))) for _, report in rows]
+    values = np.array([problem.signed(report.metrics) for _, report in rows], dtype=np.float64)
+    sem = np.full((len(rows), m), np.nan)
+    for i, (_, report) in enumerate(rows):
+        if (noise := problem.noise(report.metrics)) is not None:
+            sem[i] = noise
+    sem[~(sem >= 0)] = np.nan
+    return {
+        "X_partial": points,
+        "Y_partial": -np.clip(values.reshape(len(rows), m), -_HUGE, _HUGE),
+        "sem_partial": sem,
+    }
 
 
 _UNFINISHED = (State.QUEUED, State.RUNNING, State.PAUSED)

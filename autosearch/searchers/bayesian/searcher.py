@@ -1,5 +1,6 @@
 """The Bayesian searcher: models of what was observed decide what runs next."""
 
+import dataclasses
 from collections.abc import Hashable
 from typing import Any
 
@@ -11,7 +12,7 @@ from autosearch.core.ranking import ranks
 from autosearch.core.seeds import derive_rng, derive_seed
 from autosearch.searchers.bayesian.acquisition import Acquisition, LogHypervolume, LogImprovement, Mean, Sum
 from autosearch.searchers.bayesian.beliefs import NUMERICAL, Beliefs, believe
-from autosearch.searchers.bayesian.data import Data, gather
+from autosearch.searchers.bayesian.data import Data, gather, has_partial
 from autosearch.searchers.bayesian.design import initial_config, initial_size
 from autosearch.searchers.bayesian.layout import Domain, Layout
 from autosearch.searchers.bayesian.maximise import Choice, Maximiser, any_free
@@ -19,7 +20,6 @@ from autosearch.searchers.bayesian.predictor import BayesianPredictor
 from autosearch.searchers.bayesian.priors import LogPrior
 from autosearch.searchers.bayesian.threads import isolated
 from autosearch.searchers.bayesian.transforms import Outcome
-from autosearch.space import SearchSpace
 
 _GOOD = 5  # best configurations that perturbations start from
 _MOST_VOLUME = 4  # objectives; the volume of more is too costly, they are scalarised
@@ -62,7 +62,7 @@ class BayesianSearcher:
             return []
         self.check(history.problem)
         with isolated(derive_seed(history.problem.seed, "bayesian", len(history))):
-            return _Batch(self, history, self._domain_of(history.problem.space)).suggest(n)
+            return _Batch(self, history, self._domain_of(history)).suggest(n)
 
     def predictor(self, history: History) -> BayesianPredictor:
         """Predictions of the models after `history`.
@@ -70,13 +70,16 @@ class BayesianSearcher:
         Raises:
             StudyError: no trial is complete.
         """
-        return BayesianPredictor(history, self._domain_of(history.problem.space))
+        return BayesianPredictor(history, self._domain_of(history))
 
-    def _domain_of(self, space: SearchSpace) -> Domain:
-        # Kept between calls because conditions are parsed and small spaces enumerated; a function of the space alone.
-        if self._domain is None or self._domain.space is not space:
-            self._domain = Domain(space, Layout.of(space, conditional=self.conditional))
-        return self._domain
+    def _domain_of(self, history: History) -> Domain:
+        # Kept between calls because conditions are parsed and small spaces enumerated; a function of its key alone.
+        space, fidelity = history.problem.space, has_partial(history)
+        known = self._domain
+        if known is None or known.space is not space or (known.layout.fidelity is not None) != fidelity:
+            layout = Layout.of(space, conditional=self.conditional, fidelity=fidelity)
+            self._domain = known = Domain(space, layout)
+        return known
 
 
 class _Batch:
@@ -164,15 +167,14 @@ class _Batch:
         gap = (Z.max(axis=0) - Z) * weights
         # Augmented Chebyshev, Knowles 2006 ("ParEGO"), equation 2.
         single = -(gap.max(axis=1) + 0.05 * gap.sum(axis=1))
-        return Data(
-            data.X,
-            single[:, None],
-            np.full((len(single), 1), np.nan),
-            data.V,
-            data.failed,
-            data.pending,
-            data.keys,
-            data.numbers,
+        rows = np.full((len(single), 1), np.nan)
+        return dataclasses.replace(
+            data,
+            Y=single[:, None],
+            sem=rows,
+            X_partial=data.X_partial[:0],
+            Y_partial=rows[:0],
+            sem_partial=rows[:0],
         )
 
     def _acquisition(self, beliefs: Beliefs, number: int) -> tuple[str, Acquisition]:

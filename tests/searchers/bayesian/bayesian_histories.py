@@ -1,11 +1,12 @@
 """Histories for the tests of this folder."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from autosearch.core import Budget, Goal, History, Problem, State, Trial
-from autosearch.core.records import Failure, Transition
+from autosearch.core.records import Failure, Report, Transition
 from autosearch.searchers.bayesian.searcher import BayesianSearcher
 from autosearch.space import Config, Expression, SearchSpace
 
@@ -55,12 +56,17 @@ class Builder:
             metrics=metrics,
         )
 
+    def run(self, config: Config, curve: Sequence[float], state: State = State.COMPLETE) -> None:
+        """A trial that reported `curve` at steps 1, 2, … and then ended."""
+        n = self.begin(config)
+        reports = tuple(Report(i + 1, {"loss": value}, 0.0, 2 * n) for i, value in enumerate(curve))
+        values = (curve[-1],) if state is State.COMPLETE else None
+        self._end(n, state, values=values, reports=reports, metrics={"loss": curve[-1]})
+
     def fail(self, config: Config, cause: str = "crash") -> None:
         self._end(self.begin(config), State.FAILED, failure=Failure(cause, "boom"))
 
     def _end(self, n: int, state: State, **changes) -> None:
-        import dataclasses
-
         transitions = (*self.trials[n].transitions, Transition(2 * n + 1, state))
         self.trials[n] = dataclasses.replace(self.trials[n], state=state, transitions=transitions, **changes)
 
