@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import queue
 import re
 import shlex
 import signal
@@ -95,10 +94,11 @@ class CommandObjective:
             StudyError: if it ends well without a metric.
         """
         with _trial_folder(job.folder) as folder:
-            program = _Program(self.arguments(flatten(job.config)), _environment(job, folder))
+            lines = MetricLines(folder / "metrics.jsonl")
+            program = _Program(self.arguments(flatten(job.config)), _environment(job, folder), lines)
             last: Mapping[str, Any] | None = None
             try:
-                for last in program.lines(folder / "metrics.jsonl"):
+                for last in program.follow():
                     if "step" in last:
                         yield Progress(_without_step(last), int(last["step"]))
             finally:
@@ -112,13 +112,52 @@ class CommandObjective:
         return None if "step" in last else Progress(last)
 
 
+class MetricLines:
+    """The JSON lines of a trial, over all its attempts: those of its output are put behind those that it writes.
+
+    How far they were taken is kept beside them. A program that worked on for a moment after its driver had died has
+    saved that work; the next attempt, which goes on behind it, first takes the lines that nobody has read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._position = path, path.with_name("metrics.position")
+        self._new = threading.Event()
+
+    def add(self, line: str) -> None:
+        """Put a line of the output behind the others."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line.strip() + "\n")
+        self._new.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until a line is added, or it is time to look for lines that the program has written itself."""
+        self._new.wait(seconds)
+        self._new.clear()
+
+    def take(self) -> Iterator[dict[str, Any]]:
+        """Whole lines that were not taken yet; each counts as taken once the next is asked for."""
+        start = int(self._position.read_text(encoding="utf-8") or 0) if self._position.exists() else 0
+        if not self._path.exists() or self._path.stat().st_size <= start:
+            return
+        with self._path.open("rb") as file:
+            file.seek(start)
+            whole = file.read().rpartition(b"\n")[0]
+        for line in whole.split(b"\n") if whole else ():
+            start += len(line) + 1
+            metrics = metrics_of(line.decode("utf-8", errors="replace"))
+            try:
+                if metrics is not None:
+                    yield metrics
+            finally:
+                self._position.write_text(str(start), encoding="utf-8")
+
+
 class _Program:
     """A process group, its output passed through and read."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str]) -> None:
-        self._name = arguments[0]
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], lines: MetricLines) -> None:
+        self._name, self._lines = arguments[0], lines
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._found: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         try:
             self._process = subprocess.Popen(
                 arguments,
@@ -147,30 +186,24 @@ class _Program:
                 for line in source:
                     echo.write(line)
                     self._tail.append(line.rstrip())
-                    found = metrics_of(line) if parse else None
-                    if found is not None:
-                        self._found.put(found)
+                    if parse and metrics_of(line) is not None:
+                        self._lines.add(line)
             echo.flush()
 
         thread = threading.Thread(target=read, name="output of the command", daemon=True)
         thread.start()
         return thread
 
-    def lines(self, metrics: Path) -> Iterator[dict[str, Any]]:
-        """JSON lines from the output and from the file, as they come, until the program has ended."""
-        read = 0
-        while True:
+    def follow(self) -> Iterator[dict[str, Any]]:
+        """Metrics as they come, until the program has ended."""
+        ended = False
+        while not ended:
             ended = self._process.poll() is not None
             if ended:
                 self._join()
-            read, from_file = _new_lines(metrics, read)
-            yield from from_file
-            try:
-                while True:
-                    yield self._found.get(timeout=0 if ended else _POLL_S)
-            except queue.Empty:
-                if ended:
-                    return
+            yield from self._lines.take()
+            if not ended:
+                self._lines.wait(_POLL_S)
 
     def _join(self) -> None:
         # Its own children may hold the pipes open for ever.
@@ -221,32 +254,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _new_lines(path: Path, start: int) -> tuple[int, list[dict[str, Any]]]:
-    """Whole lines behind byte `start`, and where the next ones begin."""
-    if not path.exists() or path.stat().st_size <= start:
-        return start, []
-    with path.open("rb") as file:
-        file.seek(start)
-        whole = file.read().rpartition(b"\n")[0]
-    if not whole:
-        return start, []
-    found = [metrics_of(line) for line in whole.decode("utf-8", errors="replace").splitlines()]
-    return start + len(whole) + 1, [metrics for metrics in found if metrics is not None]
-
-
 def _without_step(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "step"}
 
 
 def _environment(job: Job, folder: Path) -> dict[str, str]:
-    metrics, config = folder / "metrics.jsonl", folder / "config.json"
-    metrics.unlink(missing_ok=True)  # an earlier attempt's
+    config = folder / "config.json"
     config.write_text(json.dumps(job.config), encoding="utf-8")
     return {
         **os.environ,
         "AUTOSEARCH_CONFIG": str(config),
         "AUTOSEARCH_TRIAL_DIR": str(folder),
-        "AUTOSEARCH_METRICS": str(metrics),
+        "AUTOSEARCH_METRICS": str(folder / "metrics.jsonl"),
         "AUTOSEARCH_SEED": str(job.seed),
     }
 

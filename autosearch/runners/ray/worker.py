@@ -108,9 +108,21 @@ def work(reference: Any, assignment: Assignment) -> None:
         reference: of the Setup in Ray's object store.
         assignment: the attempt.
     """
-    setup = _unpacked(reference)
-    job = assignment.job
     channel = Channel(assignment)
+    try:
+        setup = _unpacked(reference)
+    except Exception as error:  # noqa: BLE001 - the training code cannot be imported here: a result like any other
+        channel.end(None, failures.from_exception(error))
+        return
+    result, failure = _attempt(setup, assignment, channel)
+    channel.end(result, failure)
+
+
+def _attempt(
+    setup: Setup, assignment: Assignment, channel: Channel
+) -> tuple[Progress | None, Failure | None]:
+    """Run the objective, limited and set apart from other trials; its result, or its failure."""
+    job = assignment.job
     log = None if setup.logs is None else setup.logs / f"trial_{job.number:05d}.log"
     extra = {TRIAL_MARK: assignment.identity, RUN_MARK: setup.run}
     seconds = None if setup.limits.minutes is None else 60 * setup.limits.minutes
@@ -132,7 +144,7 @@ def work(reference: Any, assignment: Assignment) -> None:
             failure = failures.from_exception(error)
     if log is not None:
         _settle_log(log, keep=setup.keep_logs or failure is not None)
-    channel.end(result, failure)
+    return result, failure
 
 
 def _unpacked(reference: Any) -> Setup:
