@@ -142,8 +142,9 @@ def export(
     from autosearch.compose import load
 
     file = load(study_file, overrides or ())
-    history = file.read().history()
-    for path in file.export(history, _chosen(history) if trial is None else trial, folder):
+    record = file.read()
+    history = record.history()
+    for path in file.export(record, history, _chosen(history) if trial is None else trial, folder):
         out(str(path))
     return Exit.DONE
 

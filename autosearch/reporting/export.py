@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autosearch.core import History, StudyError, Trial
+from autosearch.reporting.card import model_card
 
 _SCRIPT = """#!/bin/sh
 # Trains trial {number} of the study {study} again: same configuration, same seed.
@@ -35,9 +36,14 @@ def pinned_study(resolved: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
 
 
 def export_trial(
-    resolved: Mapping[str, Any], history: History, number: int, folder: Path, write_yaml: Any
+    resolved: Mapping[str, Any],
+    history: History,
+    number: int,
+    folder: Path,
+    write_yaml: Callable[[Mapping[str, Any]], str],
+    notes: Mapping[str, Any],
 ) -> list[Path]:
-    """Write trial `number` into `folder`; returns what was written.
+    """Write trial `number` into `folder`, with a model card; returns what was written.
 
     Args:
         resolved: the study file with every default, paths absolute.
@@ -45,6 +51,7 @@ def export_trial(
         number: of the trial.
         folder: made if missing; must be empty otherwise.
         write_yaml: mapping -> text.
+        notes: of the study's record, for the model card.
 
     Raises:
         StudyError: if there is no such trial, or the folder holds something.
@@ -55,13 +62,16 @@ def export_trial(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"export: {folder} exists and is not an empty folder. Name another one.")
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "config.yaml", folder / "study.yaml", folder / "reproduce.sh"]
-    written[0].write_text(write_yaml(dict(trial.config)), encoding="utf-8")
+    written = [folder / "config.yaml", folder / "study.yaml", folder / "reproduce.sh", folder / "README.md"]
+    config = write_yaml(dict(trial.config))
+    written[0].write_text(config, encoding="utf-8")
     written[1].write_text(write_yaml(pinned_study(resolved, trial)), encoding="utf-8")
     study = str(resolved["study"])
     script = _SCRIPT.format(number=number, study=study, folder=_quoted(str(Path.cwd())))
     written[2].write_text(script, encoding="utf-8")
     written[2].chmod(0o755)
+    card = model_card(history, trial, name=study, config=config, notes=notes)
+    written[3].write_text(card, encoding="utf-8")
     if trial.checkpoint and Path(trial.checkpoint).is_dir():
         written.append(folder / "checkpoint")
         shutil.copytree(trial.checkpoint, written[-1])

@@ -181,7 +181,9 @@ def incumbents(history: History) -> list[Trial]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `3 min 20 s` or `2 h 05 min`."""
+    """Seconds as `0.05 s`, `42 s`, `3 min 20 s` or `2 h 05 min`."""
+    if 0 < seconds < 1:
+        return f"{seconds:.2g} s"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -6,13 +6,15 @@ Symbols:
 |---|---|
 | `n` | trials of the budget |
 | `s` | steps that all trials train together, from the rehearsal |
-| `a` | seconds before the first step (loading, building, starting a process) |
+| `a` | seconds before the first step of a trial (loading, building) |
 | `b` | seconds a step |
+| `c` | seconds before a worker's first trial (imports, reading data) |
 
-Trial time is `n a + s b`; wall time is that over the workers.
+Trial time is `n a + s b`; wall time is that over the workers, and `c`.
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import tempfile
@@ -43,6 +45,9 @@ REHEARSED, REHEARSALS, MOST_LEVELS = 120, 3, 20
 FASTER, SLOWER = 0.5, 2.0
 # A fresh worker process, at most, for each trial (measured without work in it).
 PROCESS_START_S = 1.0
+# A suggestion of the slowest searcher that ships, at a few hundred trials.
+SUGGESTION_S = 0.5
+_MUCH_SETUP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Probe:
         seconds: until there.
         setup_s: before the first step, as far as two reports tell it apart; else 0.
         step_s: a step.
+        once_s: more of it the first time in a process, where one process runs many trials; else 0.
         whole: whether the trial came to its natural end.
         checkpoint_bytes: size of a checkpoint, None where the training code hands none over.
         metrics: of its last report.
@@ -65,13 +71,19 @@ class Probe:
     seconds: float
     setup_s: float
     step_s: float
+    once_s: float
     whole: bool
     checkpoint_bytes: int | None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def probe(
-    objective: Objective, problem: Problem, trial: Trial, *, clock: Callable[[], float] = time.perf_counter
+    objective: Objective,
+    problem: Problem,
+    trial: Trial,
+    *,
+    reused: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Probe:
     """Run one trial to the smallest fidelity (two reports at least, to tell loading from training) and time it.
 
@@ -79,44 +91,62 @@ def probe(
         objective: of the study.
         problem: of the study.
         trial: whose configuration is run; nothing of it is recorded.
+        reused: one process runs many trials. Most of the first one's setup is then paid once: the probe is run again.
         clock: seconds.
 
     Raises:
         StudyError: if the training code fails or reports nothing.
     """
-    least = max(1, problem.fidelity[0] or 1)
+    first = _probe_once(objective, problem, trial, clock)
+    if not reused or first.setup_s < _MUCH_SETUP * first.seconds:
+        return first
+    again = _probe_once(objective, problem, trial, clock)
+    return dataclasses.replace(again, once_s=max(0.0, first.setup_s - again.setup_s))
+
+
+def _probe_once(objective: Objective, problem: Problem, trial: Trial, clock: Callable[[], float]) -> Probe:
+    least, most = max(1, problem.fidelity[0] or 1), problem.fidelity[1]
     with tempfile.TemporaryDirectory(prefix="autosearch-probe-") as folder:
         job = Job(
             number=trial.number,
             config=trial.nested,
             seed=derive_seed(problem.seed, "probe"),
             folder=Path(folder),
-            until=None if problem.fidelity[1] is None else max(least, min(2, problem.fidelity[1])),
+            until=None if most is None else max(least, min(2, most)),
         )
         begun = clock()
         reports: list[tuple[int, float]] = []
         size: int | None = None
-        metrics: Mapping[str, float] = {}
-        run = objective.run(job)
+        last: Progress | None = None
         try:
-            with contextlib.closing(run):
+            with contextlib.closing(objective.run(job)) as run:
                 progress: Progress | None = next(run, None)
                 while progress is not None:
+                    last = progress
                     step = len(reports) + 1 if progress.step is None else progress.step
                     reports.append((step, clock() - begun))
-                    metrics = progress.metrics
-                    enough = step >= least and len(reports) >= 2
-                    if enough or step >= (problem.fidelity[1] or math.inf):
+                    if (step >= least and len(reports) >= 2) or step >= (most or math.inf):
                         size = _saved_bytes(progress, Path(folder) / "checkpoint")
                         break
                     progress = _next(run)
         except Exception as error:
             raise StudyError(f"plan: the probe trial failed: {type(error).__name__}: {error}") from error
-        whole = progress is None
-        ended = clock() - begun if whole else reports[-1][1]
-    if not reports:
+        ended = clock() - begun if progress is None else reports[-1][1]
+    if last is None:
         raise StudyError("plan: the probe trial ended without reporting anything.")
-    return _timed(dict(trial.config), reports, ended, size, metrics, whole=whole)
+    (first, first_s), (top, top_s) = reports[0], reports[-1]
+    step_s = (top_s - first_s) / (top - first) if top > first else ended / max(1, top)
+    return Probe(
+        config=dict(trial.config),
+        steps=top,
+        seconds=ended,
+        setup_s=max(0.0, first_s - step_s * first) if top > first else 0.0,
+        step_s=step_s,
+        once_s=0.0,
+        whole=progress is None,
+        checkpoint_bytes=size,
+        metrics=last.metrics,
+    )
 
 
 def _next(run: Any) -> Progress | None:
@@ -133,24 +163,6 @@ def _saved_bytes(progress: Progress, folder: Path) -> int | None:
     folder.mkdir()
     progress.save(folder)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _timed(
-    config: Mapping[str, Any],
-    reports: Sequence[tuple[int, float]],
-    ended: float,
-    size: int | None,
-    metrics: Mapping[str, float],
-    *,
-    whole: bool,
-) -> Probe:
-    (first, first_s), (last, last_s) = reports[0], reports[-1]
-    if last > first:
-        step_s = (last_s - first_s) / (last - first)
-        setup_s = max(0.0, first_s - step_s * first)
-    else:
-        step_s, setup_s = ended / max(1, last), 0.0
-    return Probe(config, last, ended, setup_s, step_s, whole, size, metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +291,7 @@ def estimate(
     *,
     workers: int,
     keep: int = 1,
+    reused: bool = False,
 ) -> Estimate:
     """What the study takes, as ranges.
 
@@ -288,9 +301,10 @@ def estimate(
         rehearsal: of the scheduler.
         workers: trials at once.
         keep: checkpoints that stay.
+        reused: one process runs many trials.
     """
     words: list[str] = [f"{workers} trials run at once." if workers > 1 else "One trial runs at a time."]
-    one = None if found is None else _trial_seconds(problem, found, rehearsal, words)
+    one = None if found is None else _trial_seconds(problem, found, rehearsal, words, reused=reused)
     budget = problem.budget
     if one is None:
         hours = None if budget.minutes is None else (0.0, budget.minutes / 60)
@@ -309,7 +323,8 @@ def estimate(
         return Estimate(None, None, None, None, tuple(words))
     seconds = (high * one[0], low * one[1])
     seconds = (min(seconds), max(seconds))
-    hours = (seconds[0] / workers / 3600, seconds[1] / workers / 3600)
+    once = 0.0 if found is None else found.once_s
+    hours = (seconds[0] / workers / 3600, (once + seconds[1] / workers) / 3600)
     if budget.minutes is not None:
         hours = (min(hours[0], budget.minutes / 60), min(hours[1], budget.minutes / 60))
     cost = None if not price else (price * seconds[0] / 3600, price * seconds[1] / 3600)
@@ -326,7 +341,7 @@ def estimate(
 
 
 def _trial_seconds(
-    problem: Problem, found: Probe, rehearsal: Rehearsal, words: list[str]
+    problem: Problem, found: Probe, rehearsal: Rehearsal, words: list[str], *, reused: bool
 ) -> tuple[float, float] | None:
     """(low, high) seconds of an average trial."""
     if rehearsal.steps is not None:
@@ -342,10 +357,14 @@ def _trial_seconds(
         words.append("The length of a whole trial is not known: give `scheduler.max`.")
         return None
     words.append(
-        f"Other configurations take between {FASTER:g} and {SLOWER:g} times the probe's time; starting a trial takes "
-        f"up to {PROCESS_START_S:g} s more."
+        f"Other configurations take between {FASTER:g} and {SLOWER:g} times the probe's time; suggesting one takes up "
+        f"to {SUGGESTION_S:g} s."
     )
-    return FASTER * low, SLOWER * high + PROCESS_START_S
+    low, high = FASTER * low, SLOWER * high + SUGGESTION_S
+    if reused:
+        return low, high
+    words.append(f"Every trial starts a process, which takes up to {PROCESS_START_S:g} s more.")
+    return low, high + PROCESS_START_S
 
 
 def _cost_limit(problem: Problem) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ MOST_TRIAL_NOTES, MOST_PICTURED = 200, 5
 # study is.
 _GROWTH = 1.25
 DRAWINGS = "drawings"
+CARD_HEIGHT = 440  # pixels: the dashboard cuts off what is higher
 # What a method folder registers under `autosearch.drawings`: (history, trial) -> file name -> content.
 Drawer = Callable[[History, Trial], Mapping[str, bytes]]
 
@@ -146,7 +147,7 @@ def noteworthy(history: History) -> list[Trial]:
 def missing_figures(history: History, predictor: "Predictor | None" = None) -> "dict[str, go.Figure]":
     """Figures that the dashboard does not draw itself, by name."""
     from autosearch.reporting import figures
-    from autosearch.reporting.material import foreign_sections
+    from autosearch.reporting.material import Remembered, foreign_sections
 
     found: dict[str, go.Figure] = {}
     if len(history.problem.objectives) > 1 and any(len(t.reports) > 1 for t in history):
@@ -157,10 +158,14 @@ def missing_figures(history: History, predictor: "Predictor | None" = None) -> "
     if figures.fidelity_trust(history):
         found["short-and-long-runs"] = figures.fidelity_correlation(history)
     if predictor is not None:
-        found["surrogate"] = figures.cross_validation(history, predictor)
+        kept = Remembered(predictor)
+        for index in range(len(history.problem.objectives)):
+            found[f"surrogate-{index}"] = figures.cross_validation(history, kept, index)
     for i, section in enumerate(foreign_sections(history)):
         drawn = [part for part in section.parts if hasattr(part, "to_json")]
         found |= {f"section-{i}-{j}": figure for j, figure in enumerate(drawn)}
+    for figure in found.values():
+        figure.update_layout(height=min(CARD_HEIGHT, figure.layout.height or CARD_HEIGHT))
     return found
 
 

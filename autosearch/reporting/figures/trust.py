@@ -66,22 +66,30 @@ def trust(predictor: Predictor) -> list[Trust]:
     return found
 
 
-def cross_validation(history: History, predictor: Predictor) -> go.Figure:
-    """Predicted against observed values of trials that the surrogate was not shown, and its calibration."""
+def cross_validation(history: History, predictor: Predictor, objective: int | None = None) -> go.Figure:
+    """Predicted against observed values of trials that the surrogate was not shown, and its calibration.
+
+    Args:
+        history: the study.
+        predictor: the surrogate.
+        objective: index of the one to show; all, one below the other, without.
+    """
     title = "surrogate on left-out trials"
     observed, mean, deviation = (np.asarray(a, dtype=float) for a in predictor.cross_validate())
     if observed.size == 0:
         return style.blank(title, "Too few trials to leave some out.")
     goals = history.problem.objectives
-    m = observed.shape[1]
+    shown = list(range(observed.shape[1])) if objective is None else [objective]
+    m = len(shown)
     figure = make_subplots(
         rows=m, cols=2, column_widths=[0.62, 0.38], horizontal_spacing=0.12, vertical_spacing=0.3 / (m + 1)
     )
-    for j, goal in enumerate(goals[:m]):
-        _add_predictions(figure, observed[:, j], mean[:, j], deviation[:, j], j, text(goal.metric, 30))
-        _add_calibration(figure, observed[:, j], mean[:, j], deviation[:, j], j)
+    for row, j in enumerate(shown):
+        metric = text(goals[j].metric, 30)
+        _add_predictions(figure, observed[:, j], mean[:, j], deviation[:, j], row, metric)
+        _add_calibration(figure, observed[:, j], mean[:, j], deviation[:, j], row)
     style.dressed(figure, title, height=110 + 310 * m)
-    correlations = ", ".join(f"{t.correlation:.2f}" for t in trust(predictor))
+    correlations = ", ".join(f"{rank_correlation(observed[:, j], mean[:, j]):.2f}" for j in shown)
     style.remark(figure, f"rank correlation {correlations} over {len(observed)} trials")
     return figure
 
