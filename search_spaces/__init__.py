@@ -5,8 +5,9 @@ arguments are the options of `use`.
 """
 
 from autosearch.space import Categorical, Expression, Float, Int, Parameter, Subspace, Value
+from search_spaces.lr_schedule import lr_schedule
 
-__all__ = ["classifier"]
+__all__ = ["classifier", "lr_schedule"]
 
 
 def classifier(*, dropout: bool = True) -> Subspace:

@@ -3,19 +3,23 @@
 from autosearch.learning.averaging import WeightAverage
 from autosearch.learning.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from autosearch.learning.learner import Stateful, StepOptions, TorchLearner
-from autosearch.learning.lr_schedules import LR_SCHEDULES, LrSchedule, build_lr_schedule
+from autosearch.learning.lr_family import LR_POINTS, LrFamily
+from autosearch.learning.lr_schedules import LR_SCHEDULES, LrSchedule, Recorded, build_lr_schedule, peak_lr
 from autosearch.learning.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
 from autosearch.learning.random_state import RandomState
 from autosearch.learning.streams import Batch, BatchStream
 
 __all__ = [
+    "LR_POINTS",
     "LR_SCHEDULES",
     "OPTIMIZERS",
     "Batch",
     "BatchStream",
     "CheckpointError",
+    "LrFamily",
     "LrSchedule",
     "RandomState",
+    "Recorded",
     "Stateful",
     "StepOptions",
     "TorchLearner",
@@ -24,5 +28,6 @@ __all__ = [
     "build_optimizer",
     "load_checkpoint",
     "parameter_groups",
+    "peak_lr",
     "save_checkpoint",
 ]

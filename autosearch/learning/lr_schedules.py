@@ -9,12 +9,16 @@ Each also drives `torch.optim.lr_scheduler.LambdaLR`, which wants nothing else.
 | `W` | steps of warm-up |
 """
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autosearch.core.errors import OptionError
+from autosearch.learning.lr_family import LrFamily, one_cycle
+from autosearch.learning.lr_knots import LrKnots
 from autosearch.space import did_you_mean
 
 LrSchedule = Callable[[int], float]
@@ -69,6 +73,38 @@ class Steps:
         return float(self.gamma**passed)
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An lr schedule that was found by another run: each factor holds from its point to the next.
+
+    Attributes:
+        steps: N of the run that replays it.
+        points: (step, factor), steps rising from 0.
+        recorded_steps: N of the run that found it; the points are stretched to `steps`. None: they fit as they are.
+    """
+
+    steps: int
+    points: tuple[tuple[int, float], ...]
+    recorded_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        starts = [n for n, _ in self.points]
+        if not starts or starts[0] != 0 or any(b <= a for a, b in itertools.pairwise(starts)):
+            raise OptionError(f"points: steps must rise from 0, got {starts[:5]}.", "points")
+        if any(not (0 <= factor < math.inf) for _, factor in self.points):
+            raise OptionError("points: factors must be finite and at least 0.", "points")
+
+    def __call__(self, step: int) -> float:
+        stretch = 1.0 if self.recorded_steps is None else self.recorded_steps / max(1, self.steps)
+        place = bisect_right(self.points, (step * stretch, math.inf)) - 1
+        return self.points[max(0, place)][1]
+
+    def definition(self) -> dict[str, Any]:
+        """JSON that `build_lr_schedule` and `lr_schedule:` of a study file take, for a run of any length."""
+        points = [list(point) for point in self.points]
+        return {"method": "recorded", "points": points, "recorded_steps": self.recorded_steps or self.steps}
+
+
 def _constant(steps: int) -> LrSchedule:  # noqa: ARG001 - one signature for all
     return Constant()
 
@@ -81,26 +117,45 @@ def _step(steps: int, *, milestones: tuple[float, ...] = (0.5, 0.75), gamma: flo
     return Steps(steps, tuple(milestones), gamma)
 
 
+def _recorded(
+    steps: int, *, points: Sequence[Sequence[float]], recorded_steps: int | None = None
+) -> LrSchedule:
+    return Recorded(steps, tuple((int(n), float(factor)) for n, factor in points), recorded_steps)
+
+
 LR_SCHEDULES: dict[str, Callable[..., LrSchedule]] = {
     "constant": _constant,
     "cosine": _cosine,
     "step": _step,
+    "one_cycle": one_cycle,
+    "family": LrFamily,
+    "knots": LrKnots,
+    "recorded": _recorded,
 }
+
+
+def peak_lr(definition: str | Mapping[str, Any], otherwise: float) -> float:
+    """The learning rate that factors multiply: `peak` of the definition, or `otherwise` where it has none."""
+    return otherwise if isinstance(definition, str) else float(definition.get("peak", otherwise))
 
 
 def build_lr_schedule(definition: str | Mapping[str, Any], steps: int, warmup: float = 0.0) -> LrSchedule:
     """The lr schedule `NAME` or `{method: NAME, …options}` over a run of `steps` steps.
 
     Args:
-        definition: a name of `LR_SCHEDULES`, or a mapping with `method` and the options of that one.
+        definition: a name of `LR_SCHEDULES`, or a mapping with `method` and the options of that one. Its `peak`, if
+            any, is what `peak_lr` reads; factors do not depend on it.
         steps: N, warm-up included.
         warmup: share of the run that rises in a straight line, in [0, 1).
 
     Raises:
         OptionError: for a name or an option that is not known, or a warm-up outside its range.
     """
-    options = {"method": definition} if isinstance(definition, str) else dict(definition)
+    options: dict[str, Any] = {"method": definition} if isinstance(definition, str) else dict(definition)
     name = options.pop("method", None)
+    if not 0 < peak_lr(definition, 1.0) < math.inf:
+        raise OptionError("peak: a learning rate above 0.", "lr_schedule")
+    options.pop("peak", None)
     if name not in LR_SCHEDULES:
         hint = did_you_mean(str(name), LR_SCHEDULES)
         raise OptionError(

@@ -26,6 +26,7 @@ from autosearch.learning import (
     build_lr_schedule,
     build_optimizer,
     load_checkpoint,
+    peak_lr,
     save_checkpoint,
 )
 from autosearch.space import (
@@ -85,10 +86,11 @@ class TrainingTask(ABC):
         epochs: passes over the training data; the lr schedule spans them.
         batch_size: examples in an optimizer step.
         optimizer: sgd, nesterov, adam, adamw or rmsprop.
-        lr: peak learning rate.
+        lr: peak learning rate, unless the lr schedule has a `peak`.
         weight_decay: of weight matrices; biases and norms do not decay.
         momentum: of sgd and rmsprop; first beta of adam and adamw.
-        lr_schedule: constant, cosine, step, or `{method: NAME, …options}`.
+        lr_schedule: constant, cosine, step, one_cycle, or `{method: NAME, …options}`, also of family (`LrFamily`),
+            knots (`LrKnots`) and recorded (`Recorded`).
         warmup: share of the run in which the learning rate rises.
         accumulate: parts into which a batch is cut to save memory.
         clip_norm: largest norm of the gradient.
@@ -279,7 +281,11 @@ class TrainingTask(ABC):
         )
         loss = self.loss()
         optimizer = build_optimizer(
-            model, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum
+            model,
+            self.optimizer,
+            lr=peak_lr(self.lr_schedule, self.lr),
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
         )
         steps = self.epochs * batches.batches_per_epoch
         return TorchLearner(
@@ -407,6 +413,10 @@ class TrainingTask(ABC):
         used = set().union(*(e.names for e in [*formulas, *problem.space.conditions.values()]))
         models: list[Value] = _corners(parameters["model"]) if "model" in parameters else [self.model]
         lines = []
+        if "lr_schedule.peak" in parameters and "lr" in parameters:
+            lines.append(
+                "space.lr: the lr schedule has a peak, which is the learning rate; leave one of them out."
+            )
         for name, parameter in parameters.items():
             argument = name.split(".")[0]
             if argument not in arguments:
