@@ -4,7 +4,6 @@ import csv
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,29 +13,30 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 
 
-def origin(*libraries: str) -> dict[str, str | int | float]:
+def origin(*libraries: str) -> dict[str, str]:
     """Where a row comes from: date, commit, machine, load, versions."""
     commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "date": datetime.now(UTC).date().isoformat(),
         "commit": commit,
-        "cores": os.cpu_count() or 1,
-        "load": round(os.getloadavg()[0], 1),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         **{library: version(library) for library in libraries},
     }
 
 
 def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a CSV file; columns that the file lacks are an error, so that old rows keep their meaning."""
+    """Append rows to a CSV file, in the columns that it has; the first row makes them."""
     if not rows:
         return
     fresh = not path.exists()
     columns = list(rows[0]) if fresh else path.read_text(encoding="utf-8").splitlines()[0].split(",")
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerows(rows)
@@ -55,15 +55,3 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
-
-
-class Timer:
-    """Wall and processor seconds of a span."""
-
-    def __enter__(self) -> "Timer":
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self.wall = self.cpu = 0.0
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.wall, self.cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu

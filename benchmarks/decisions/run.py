@@ -9,17 +9,16 @@ alone. `fresh` is the first answer of a new searcher and scheduler to the whole 
 """
 
 import argparse
-import csv
-import datetime
-import platform
 import statistics
-import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import append, origin, read
 
 from autosearch.core import Budget, Decision, History, Resources, RunSettings, Study, Suggestion, Trial
 from autosearch.core.plugins import build, load
@@ -42,10 +41,6 @@ KINDS: dict[str, tuple[str | dict[str, Any], dict[str, str]]] = {
 QUICK = ("random", "asha")
 SEEDS = {"quick": range(1), "full": range(3)}
 SIZES = {"quick": (100, 1_000, 10_000), "full": (100, 1_000, 10_000)}
-COLUMNS = (
-    "date", "commit", "size", "seed", "kind", "trials", "what", "median_ms", "p95_ms", "n",
-    "python", "numpy", "optuna", "machine",
-)  # fmt: skip
 
 
 class Stopwatch:
@@ -119,44 +114,10 @@ def fresh(study: Study, scheduler: Any) -> float:
     return time.perf_counter() - begun
 
 
-def describe() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=RESULTS.parent,
-    ).stdout.strip()
-    return {
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "commit": commit,
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "optuna": version("optuna"),
-        "machine": platform.machine(),
-    }
-
-
-def read_rows() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def append(rows: list[dict[str, Any]]) -> None:
-    begins = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        if begins:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def run(size: str) -> None:
     """Every (kind, seed) that the results do not hold yet."""
-    done = {(row["size"], row["kind"], row["seed"]) for row in read_rows()}
-    about = describe()
+    done = {(row["size"], row["kind"], row["seed"]) for row in read(RESULTS)}
+    about = origin("numpy", "optuna")
     for kind in QUICK if size == "quick" else KINDS:
         for seed in SEEDS[size]:
             if (size, kind, str(seed)) in done:
@@ -170,14 +131,14 @@ def run(size: str) -> None:
                 rows.append(
                     {**about, **row, "median_ms": f"{statistics.median(ms):.3f}", "p95_ms": f"{p95:.3f}"}
                 )
-            append(rows)
+            append(RESULTS, rows)
             print(f"{kind}, seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
 
 
 def table() -> str:
     """Markdown: median over seeds of each cell, and what 10,000 trials cost more than 100."""
     cells: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    for row in read_rows():
+    for row in read(RESULTS):
         cells[row["kind"], row["what"], int(row["trials"])].append(float(row["median_ms"]))
     lines = [
         "| kind | what | ms at 100 | 1,000 | 10,000 | more at 10,000 | aim | n |",

@@ -9,19 +9,18 @@ measured, so that other programs of the machine fall on both.
 """
 
 import argparse
-import csv
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import append, origin, read
 
 from autosearch.learning import TorchLearner
 from autosearch.tasks.datasets import Dataset
@@ -38,10 +37,6 @@ CASES: dict[str, tuple[ImageClassification, int]] = {
     "cnn, 8x8": (ImageClassification(model="cnn", batch_size=BATCH), 8),
     "mlp, 8x8": (ImageClassification(model="mlp", batch_size=BATCH), 8),
 }
-COLUMNS = (
-    "date", "commit", "size", "case", "seed", "steps", "bare_seconds", "learner_seconds", "ratio",
-    "python", "torch", "machine",
-)  # fmt: skip
 
 
 class Timed(ImageClassification):
@@ -107,39 +102,26 @@ def measure(case: str, seed: int, blocks: int) -> tuple[float, float]:
 # -- results -----------------------------------------------------------------------------------------------
 
 
-def rows() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def run(size: str) -> None:
     """Every row that this commit does not have yet; an interrupted run goes on."""
     torch.set_num_threads(1)
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    commit = git.stdout.strip()
+    about = origin("torch")
+    commit = about["commit"]
     seeds, blocks = SIZES[size]
-    done = {(r["case"], r["seed"]) for r in rows() if r["commit"] == commit and r["size"] == size}
+    done = {(r["case"], r["seed"]) for r in read(RESULTS) if r["commit"] == commit and r["size"] == size}
     for seed in range(seeds):
         for case in CASES:
             if (case, str(seed)) in done:
                 continue
             bare, learner = measure(case, seed, blocks)
-            values = (
-                time.strftime("%Y-%m-%d"), commit, size, case, seed, blocks * STEPS_A_BLOCK, f"{bare:.4f}",
-                f"{learner:.4f}", f"{learner / bare:.4f}", platform.python_version(), version("torch"),
-                platform.machine(),
-            )  # fmt: skip
-            new = not RESULTS.exists()
-            with RESULTS.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerows([COLUMNS, values] if new else [values])
+            row = {"size": size, "case": case, "seed": seed, "steps": blocks * STEPS_A_BLOCK}
+            times = {"bare_seconds": f"{bare:.4f}", "learner_seconds": f"{learner:.4f}"}
+            append(RESULTS, [{**about, **row, **times, "ratio": f"{learner / bare:.4f}"}])
 
 
 def table(size: str) -> str:
     """The newest commit's figures: time a step, and the mean ratio over seeds with a 95 % interval."""
-    found = [row for row in rows() if row["size"] == size]
+    found = [row for row in read(RESULTS) if row["size"] == size]
     found = [row for row in found if row["commit"] == found[-1]["commit"]]
     lines = [
         "| network | bare, ms a step | learner, ms a step | learner / bare | n |",

@@ -9,22 +9,20 @@ time; SQLite is also measured with the log ahead (WAL) that ours sets.
 """
 
 import argparse
-import csv
 import dataclasses
-import os
-import platform
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import optuna
 import sqlalchemy as sa
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import append, origin, read
 
 from autosearch.core import Goal, Problem, State, Trial
 from autosearch.core.records import Report, Transition
@@ -50,10 +48,6 @@ SPACE = SearchSpace(
 PROBLEM = Problem(SPACE, (Goal("loss"),))
 # size -> (trials a cell, repetitions, trials of the large study)
 SIZES = {"quick": (200, 3, 10_000), "full": (1000, 5, 50_000)}
-COLUMNS = (
-    "date", "commit", "size", "seed", "storage", "writer", "what", "trials", "seconds", "per_second",
-    "python", "autosearch", "optuna", "sqlalchemy", "sqlite", "machine", "cores", "load",
-)  # fmt: skip
 
 
 def losses(seed: int, number: int) -> list[float]:
@@ -200,41 +194,6 @@ def timed(action: Callable[[], int]) -> tuple[float, int]:
 # -- results -----------------------------------------------------------------------------------------------
 
 
-def environment(size: str) -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit,
-        "size": size,
-        "python": platform.python_version(),
-        "autosearch": version("autosearch"),
-        "optuna": version("optuna"),
-        "sqlalchemy": version("sqlalchemy"),
-        "sqlite": sqlite3.sqlite_version,
-        "machine": platform.machine(),
-        "cores": str(os.cpu_count()),
-        "load": f"{os.getloadavg()[0]:.1f}",
-    }
-
-
-def append(row: dict[str, object]) -> None:
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def rows() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 CELLS = [
     (storage, writer)
     for storage in ("memory", "journal", "sqlite", "sqlite, WAL")
@@ -247,20 +206,17 @@ def run(size: str) -> None:
     """Every cell that this commit has no row of yet; an interrupted run goes on."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trials, repetitions, large = SIZES[size]
-    base = environment(size)
+    base = {**origin("autosearch", "optuna", "sqlalchemy"), "sqlite": sqlite3.sqlite_version, "size": size}
     done = {
         (r["storage"], r["writer"], r["what"], r["seed"], r["size"])
-        for r in rows()
+        for r in read(RESULTS)
         if r["commit"] == base["commit"]
     }
 
     def add(storage: str, writer: str, what: str, seed: int, count: int, seconds: float) -> None:
-        append(
-            {
-                **base, "storage": storage, "writer": writer, "what": what, "seed": seed, "trials": count,
-                "seconds": f"{seconds:.4f}", "per_second": f"{count / seconds:.1f}",
-            }
-        )  # fmt: skip
+        cell = {"storage": storage, "writer": writer, "what": what, "seed": seed, "trials": count}
+        measured = {"seconds": f"{seconds:.4f}", "per_second": f"{count / seconds:.1f}"}
+        append(RESULTS, [{**base, **cell, **measured}])
 
     for seed in range(repetitions):
         for storage, writer in CELLS:  # side by side within a repetition, so that load falls on both
@@ -274,7 +230,7 @@ def run(size: str) -> None:
 
 def table(size: str) -> str:
     """The newest commit's figures: medians over repetitions, n in brackets."""
-    found = [row for row in rows() if row["size"] == size]
+    found = [row for row in read(RESULTS) if row["size"] == size]
     if not found:
         return "no results yet"
     found = [row for row in found if row["commit"] == found[-1]["commit"]]
