@@ -163,13 +163,12 @@ class LogHypervolume:
 
 
 def reference(Y: Tensor) -> Tensor:
-    """(m,) point that volume is measured from: a little below the worst values of the front, at most the medians.
+    """(m,) point that volume is measured from: a little below the worst values of the front, at most the worst decile.
 
-    The front's own worst values alone would make its ends, which are worth nothing there, never grow while it is
-    still short.
+    With the front's own worst values alone its ends would be worth nothing, and a short front would stay short.
     """
     own: Tensor = infer_reference_point(Y[is_non_dominated(Y)], scale=0.1)
-    return torch.minimum(own, Y.median(dim=0).values)
+    return torch.minimum(own, Y.quantile(0.1, dim=0))
 
 
 @dataclass(frozen=True, slots=True)

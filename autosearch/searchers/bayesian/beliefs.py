@@ -83,6 +83,8 @@ def believe(data: Data, layout: Layout) -> Beliefs:
             np.append(data.Y[keep, j], data.Y_partial[early, j]),
             np.append(data.sem[keep, j], data.sem_partial[early, j]),
             notes,
+            # Volume is measured in what models see: bent values would make the ends of a front worth less.
+            bend=data.Y.shape[1] == 1,
         )
         for j in range(data.Y.shape[1])
     ]
@@ -96,10 +98,13 @@ def believe(data: Data, layout: Layout) -> Beliefs:
     return Beliefs(every, feasible, tuple(objectives), tuple(limits), tuple(notes.lines))
 
 
-def _belief(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes) -> Belief:
-    outcome = Outcome.fit(y)
+def _belief(
+    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes, *, bend: bool
+) -> Belief:
+    outcome = Outcome.fit(y, bend=bend)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
-    draws = DRAWS if len(y) <= FEW else 0
+    # `bend` says that it is the only objective: volumes are not averaged over hyperparameters.
+    draws = DRAWS if bend and len(y) <= FEW else 0
     return Belief(_fitted(layout, X, z, known, notes, draws), outcome)
 
 

@@ -74,11 +74,14 @@ class Maximiser:
             self._judge(everything, acquisition, pool)
             return self._choose(pool)
         starts = self._starts(acquisition, pool)
+        moved = np.ones(len(starts), dtype=bool)
         for _ in range(_ROUNDS if self.domain.discrete else 1):
-            before = starts
-            starts = self._climb(starts, acquisition, pool)
-            starts = self._step(starts, acquisition, pool)
-            if np.array_equal(before, starts):
+            starts[moved] = self._climb(starts[moved], acquisition, pool)
+            stepped = self._step(starts, acquisition, pool)
+            # Gradients have nothing left to do where no discrete column changed.
+            moved = (stepped != starts).any(axis=1)
+            starts = stepped
+            if not moved.any():
                 break
         return self._choose(pool) or self._free(acquisition)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Beyond so many robust standard deviations below the median a value only says "bad": it is bent to a logarithm.
-_KNEE = 1.0
+_KNEE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
