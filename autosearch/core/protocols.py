@@ -93,7 +93,8 @@ class Job:
         number: of the trial.
         config: nested, as training code takes it.
         seed: of the trial, from the study's seed and the configuration (and how often it was tried before).
-        folder: the trial's own folder, kept between attempts; None where nothing may be written.
+        folder: the trial's own folder, kept between attempts; made by the first to write into it. None where nothing
+            may be written.
         checkpoint: folder of the checkpoint to go on from, None to start afresh.
         step: fidelity of that checkpoint, 0 without.
         until: fidelity at which the trial will be complete, None for the objective's natural end.

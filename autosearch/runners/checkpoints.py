@@ -145,9 +145,7 @@ class CheckpointStore:
                 shutil.rmtree(draft)  # left by a driver that was killed while it wrote
             self._owned.add(trial.number)
         if self._folders is not None:
-            folder = self._folders / _trial_name(trial.number)
-            folder.mkdir(parents=True, exist_ok=True)
-            job = dataclasses.replace(job, folder=folder)
+            job = dataclasses.replace(job, folder=self._folders / _trial_name(trial.number))
         self._sources[trial.number] = job.checkpoint
         return job
 

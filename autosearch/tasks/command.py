@@ -273,6 +273,7 @@ def _environment(job: Job, folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _trial_folder(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         yield folder.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="asr-trial-") as temporary:

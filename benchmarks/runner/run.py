@@ -1,10 +1,11 @@
 """What the Ray runner costs: time per no-op trial, files, and the driver's memory.
 
 A trial reports once and ends; four run at a time on four declared CPUs. Beside ours, the same function goes through
-plain Ray Tune, in turns: with a search algorithm behind a `ConcurrencyLimiter`, which is what one suggestion after the
-other needs, as it comes (`plain`) and without the loggers that it adds by itself (`plain, no loggers`); and with
-Tune's own random search, which knows all trials beforehand (`random search, no loggers`). Each cell is a process of its own with a Ray session of its own. The time per
-trial is taken from the end of the tenth trial in a hundred to the end of the last: starting Ray is not in it.
+plain Ray Tune, in turns: with a search algorithm behind a `ConcurrencyLimiter`, which is what one suggestion after
+the other needs, as it comes (`plain`) and without the loggers that it adds by itself (`plain, no loggers`); and with
+Tune's own random search, which knows all trials beforehand (`random search, no loggers`). Each cell is a process of
+its own with a Ray session of its own. The time per trial is taken from the end of the tenth trial in a hundred to
+the end of the last: starting Ray is not in it.
 
     python benchmarks/runner/run.py quick|full    # measure what results.csv lacks for this commit
     python benchmarks/runner/run.py table         # the tables of the README
@@ -98,16 +99,16 @@ def run_plain(mode: str, trials: int, folder: Path, kind: str) -> dict[str, Any]
             return (object, ())
 
     class Draws(Searcher):
-        def suggest(self, trial_id: str) -> dict[str, float]:
+        def suggest(self, trial_id: str) -> dict[str, float]:  # noqa: ARG002
             return {"x": random.random()}
 
         def on_trial_complete(self, *_: Any, **__: Any) -> None:
             return
 
-        def save(self, checkpoint_path: str) -> None:
+        def save(self, *_: Any) -> None:
             return
 
-        def restore(self, checkpoint_path: str) -> None:
+        def restore(self, *_: Any) -> None:
             return
 
     algorithm = None if kind.startswith("random search") else ConcurrencyLimiter(Draws(), PARALLEL)
@@ -134,10 +135,8 @@ def cell(runner: str, mode: str, trials: int) -> dict[str, Any]:
     """Measure in this process."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        if runner == "ours":
-            found = run_ours(mode, trials, folder)
-        else:
-            found = run_plain(mode, trials, folder, runner)
+        ours = runner == "ours"
+        found = run_ours(mode, trials, folder) if ours else run_plain(mode, trials, folder, runner)
         files = [path for path in folder.rglob("*") if path.is_file()]
         tenth = trials // 10
         ends, memory = found["ends"], found["memory"]
