@@ -187,6 +187,7 @@ def test_a_trial_keeps_its_folder_between_attempts_and_empty_ones_go(tmp_path: P
 
     class Writes(Walk):
         def run(self, job: Job) -> Iterator[Progress]:
+            job.folder.mkdir(parents=True, exist_ok=True)
             seen.append((job.number, [path.name for path in job.folder.iterdir()]))
             if job.number == 0:
                 (job.folder / "own").write_text("kept")
