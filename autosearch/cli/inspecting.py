@@ -94,7 +94,7 @@ def best(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides = 
         others = {k: v for k, v in trial.metrics.items() if k not in history.problem.metric_names}
         if others:
             out("  also measured: " + ", ".join(f"{name} {show(value)}" for name, value in others.items()))
-        if trial.checkpoint:
+        if trial.checkpoint and Path(trial.checkpoint).is_dir():
             out(f"  checkpoint: {trial.checkpoint}")
     out(f"record: {record.location}")
     return Exit.DONE

@@ -135,7 +135,9 @@ class History(Sequence[Trial]):
 
     @property
     def front(self) -> list[Trial]:
-        """Feasible trials that no other feasible trial dominates, by number. With one objective: the best."""
+        """Feasible trials that no other feasible trial dominates, by number. With one objective: the incumbent."""
+        if len(self.problem.objectives) == 1:
+            return [] if self.incumbent is None else [self.incumbent]
         feasible = sorted((t for t in self._finished if t.feasible and t.values), key=lambda t: t.number)
         if not feasible:
             return []

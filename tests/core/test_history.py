@@ -16,6 +16,7 @@ def test_a_history_from_arrays_has_incumbent_and_front() -> None:
     history = History.of(SPACE, X, X[:, 0])
     assert history.incumbent is not None
     assert history.incumbent.number == int(np.argmin(X[:, 0]))
+    assert [trial.number for trial in History.of(SPACE, X[:2], np.zeros(2)).front] == [0]
     two = History.of(SPACE, X, np.column_stack([X[:, 0], -X[:, 0]]))
     assert len(two.front) == 20
     with pytest.raises(StudyError, match="Use `front`"):
