@@ -1,1 +1,1 @@
-"""Conformance kits: what a searcher, scheduler, learner or runner of your own must pass. Shipped for plug-in authors."""
+"""Conformance kits that plug-in authors run on their own searchers, schedulers and runners."""
