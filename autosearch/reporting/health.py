@@ -283,7 +283,7 @@ def _surrogate(goals: Sequence[Goal], trusts: Sequence[Trust]) -> Iterator[Check
     for goal, found in zip(goals, trusts, strict=False):
         if found.count < _FEW_TRIALS or not math.isfinite(found.correlation):
             continue
-        words = f"{goal.metric}: {found.words}, over {found.count} left-out trials"
+        words = f"{goal.metric}: {found.words}, over {found.count} left-out results"
         if found.correlation < 0.3:
             yield Check(
                 "warn",

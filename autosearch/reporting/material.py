@@ -102,7 +102,7 @@ class Remembered:
         return self._predictor.predict(configs)
 
     def cross_validate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Observed, predicted mean and standard deviation of left-out trials, each (n, m)."""
+        """Observed, predicted mean and standard deviation of left-out results, each (n, m)."""
         if self._left_out is None:
             self._left_out = self._predictor.cross_validate()
         return self._left_out

@@ -183,7 +183,7 @@ def surrogate_section(material: Material) -> Section | None:
     return Section(
         "Can the surrogate be trusted?",
         parts,
-        "Each trial is predicted by a model that has not seen it. Points on the diagonal are predicted exactly.",
+        "Each result is predicted by a model that has not seen it. Points on the diagonal are predicted exactly.",
     )
 
 

@@ -26,13 +26,13 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How well a surrogate predicts one objective of left-out trials.
+    """How well a surrogate predicts one objective of left-out results.
 
     Attributes:
         correlation: Spearman's, between observed and predicted.
         within_one: share of observations within one predicted deviation; 0.68 if calibrated.
         within_two: within two; 0.95 if calibrated.
-        count: left-out trials.
+        count: left-out results.
     """
 
     correlation: float
@@ -74,7 +74,7 @@ def cross_validation(history: History, predictor: Predictor, objective: int | No
         predictor: the surrogate.
         objective: index of the one to show; all, one below the other, without.
     """
-    title = "surrogate on left-out trials"
+    title = "surrogate on left-out results"
     observed, mean, deviation = (np.asarray(a, dtype=float) for a in predictor.cross_validate())
     if observed.size == 0:
         return style.blank(title, "Too few trials to leave some out.")
@@ -90,7 +90,7 @@ def cross_validation(history: History, predictor: Predictor, objective: int | No
         _add_calibration(figure, observed[:, j], mean[:, j], deviation[:, j], row)
     style.dressed(figure, title, height=110 + 310 * m)
     correlations = ", ".join(f"{rank_correlation(observed[:, j], mean[:, j]):.2f}" for j in shown)
-    style.remark(figure, f"rank correlation {correlations} over {len(observed)} trials")
+    style.remark(figure, f"rank correlation {correlations} over {len(observed)} results")
     return figure
 
 
@@ -121,7 +121,7 @@ def _add_predictions(
         },
         mode="markers",
         marker={"color": BLUE, "size": 6},
-        name="left-out trial ± 1 deviation",
+        name="left-out result ± 1 deviation",
         showlegend=row == 0,
         hovertemplate="observed %{x:.5g}, predicted %{y:.5g}<extra></extra>",
         **at,
