@@ -34,7 +34,6 @@ class Data:
 
     Attributes:
         keys: identities of all configurations begun so far.
-        numbers: (n,) numbers of the complete trials.
     """
 
     X: np.ndarray
@@ -44,7 +43,6 @@ class Data:
     failed: np.ndarray
     pending: np.ndarray
     keys: frozenset[Hashable]
-    numbers: np.ndarray
     X_partial: np.ndarray
     Y_partial: np.ndarray
     sem_partial: np.ndarray
@@ -78,7 +76,6 @@ def gather(history: History, domain: Domain) -> Data:
         failed=domain.points([trial.config for trial in failed]),
         pending=domain.points([trial.config for trial in history if trial.state in _UNFINISHED]),
         keys=frozenset(space.key(trial.config) for trial in history),
-        numbers=np.array([trial.number for trial in complete], dtype=np.int64),
         **_partial(history, domain, complete),
     )
 

@@ -94,7 +94,6 @@ class _Batch:
         # A repeated measurement tells something only where measurements are known to differ.
         self.noisy = bool(np.isfinite(self.data.sem).any())
         self.beliefs: Beliefs | None = None
-        self.trouble = ""
 
     def suggest(self, n: int) -> list[Suggestion]:
         found: list[Suggestion] = []
@@ -117,7 +116,6 @@ class _Batch:
         try:
             return self._modelled(number)
         except NUMERICAL as error:
-            self.trouble = str(error)
             return self._designed(number, f"no model could be fitted ({error}): initial design goes on")
 
     def _taken(self, key: Hashable) -> bool:
