@@ -29,10 +29,11 @@ types: install
 	$(BIN)/mypy
 
 test: lint types  ## Lint, types and tests: what continuous integration runs
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto -m 'not slow and not gpu and not browser and not ray'
+	$(BIN)/pytest -m ray
 
 fast: install  ## The tests that need no Ray session
-	$(BIN)/pytest -m 'not slow and not gpu and not browser and not ray'
+	$(BIN)/pytest -n auto -m 'not slow and not gpu and not browser and not ray'
 
 test-slow: install  ## Long and statistical tests
 	$(BIN)/pytest -m slow --timeout 3600

@@ -43,6 +43,7 @@ def test_is_better_than_random_on_branin():
     assert np.median(ours) < np.median(theirs)
 
 
+@pytest.mark.slow
 def test_finds_the_best_branch_of_a_mixed_conditional_space():
     history = optimise(BayesianSearcher(), Builder(MIXED, seed=1), lambda c: {"loss": mixed(c)}, 30)
     best = history.incumbent
@@ -213,6 +214,7 @@ def test_repeated_points_with_different_values_do_not_break_the_fit():
     assert BayesianSearcher(initial=1).suggest(builder.history(), 1)[0].info["model"] == "gaussian process"
 
 
+@pytest.mark.slow
 def test_learns_where_trials_run_out_of_memory():
     def train(config):
         return "oom" if config["x"] + config["y"] > 1.2 else {"loss": 1 - config["x"]}
@@ -236,6 +238,7 @@ def test_preempted_trials_say_nothing_about_the_configuration():
     assert len(data.failed) == 0
 
 
+@pytest.mark.slow
 def test_several_objectives_reach_along_the_front():
     goals = [Goal("a"), Goal("b", maximize=True)]
 
@@ -297,6 +300,7 @@ def test_noise_reported_with_results_is_used():
     assert shares[0] < 0.01 < shares[1]
 
 
+@pytest.mark.slow
 def test_a_prior_at_the_optimum_helps_and_a_wrong_one_is_overcome():
     def wished(center):
         wish = {"center": center, "confidence": "high"}
