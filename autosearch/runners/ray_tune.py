@@ -13,8 +13,10 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 
 from autosearch.core import Objective, RunSettings, Study
+from autosearch.core.records import Json
 from autosearch.runners.checkpoints import CheckpointStore
 from autosearch.runners.common import Interrupts
+from autosearch.runners.ray.cluster import inspect
 from autosearch.runners.ray.desk import Desk, DeskCallback, DeskSearcher, DeskStopper
 from autosearch.runners.ray.messages import KEY, Setup
 from autosearch.runners.ray.planner import Planner
@@ -74,6 +76,15 @@ class RayRunner:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    @staticmethod
+    def check_cluster(address: str, output: Path) -> dict[str, Json]:
+        """Size of the cluster at `address`, once every node has been seen to see `output`.
+
+        Raises:
+            StudyError: if it cannot be reached, or a node does not see the folder.
+        """
+        return inspect(address, output)
 
     def _setup(self, study: Study, objective: Objective, scratch: Path) -> Setup:
         settings = self._settings

@@ -13,7 +13,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from autosearch.core import Decision, Failure, Study, Trial
+from autosearch.core import Decision, Failure, Study, StudyError, Trial, failures
 from autosearch.runners.checkpoints import CheckpointStore
 from autosearch.runners.common import Interrupts, last_step, thaw_or_finish
 from autosearch.runners.processes import TRIAL_MARK, end_marked
@@ -112,17 +112,20 @@ class Desk:
     @guarded(Searcher.FINISHED)
     def suggest(self, tune_id: str) -> Any:
         """The next attempt for Tune, None for "not now", or FINISHED."""
-        if self._leave_by is not None or self._handed >= TRIALS_PER_TUNER:
+        if self._leave_by is not None or (self._handed >= TRIALS_PER_TUNER and not self._ready):
             return Searcher.FINISHED
-        trial = self._next()
-        if trial is None:
-            return None if self._seats else Searcher.FINISHED
-        self._handed += 1
-        job = self._store.job(trial)
-        identity = f"{trial.number:05d}-{job.attempt}-{self._generation}-{self._handed}"
-        folder = self._store.path(trial.number, 0).parent if self._store.enabled else None
-        self._seats[tune_id] = Seat(trial.number, identity, last_step(self._setup.objective, job))
-        return {KEY: Assignment(job, identity, folder)}
+        while (trial := self._next()) is not None:
+            try:
+                job = self._store.job(trial)
+            except StudyError as error:  # its parent's checkpoint is gone
+                self._study.fail(trial.number, failures.from_exception(error))
+                continue
+            self._handed += 1
+            identity = f"{trial.number:05d}-{job.attempt}-{self._generation}-{self._handed}"
+            folder = self._store.path(trial.number, 0).parent if self._store.enabled else None
+            self._seats[tune_id] = Seat(trial.number, identity, last_step(self._setup.objective, job))
+            return {KEY: Assignment(job, identity, folder)}
+        return None if self._seats else Searcher.FINISHED
 
     def _next(self) -> Trial | None:
         while not self._ready:
@@ -208,6 +211,10 @@ class Desk:
             return
         end_marked(TRIAL_MARK, seat.identity)
         failure = deaths.explain(tune_trial, self._setup.notes, seat.identity)
+        if self.cut:
+            self._study.interrupt(seat.number)
+            self._store.release(seat.number)
+            return
         if seat.killed or failure.cause == "timeout":
             limit = self._setup.limits.minutes or 0.0
             failure = Failure("timeout", f"ran longer than limits.minutes ({limit:g}).", failure.traceback)

@@ -25,6 +25,7 @@ from ray._raylet import Config  # type: ignore[attr-defined]  # compiled, withou
 
 from autosearch.core import Resources, RunSettings, StudyError
 from autosearch.runners.processes import RUN_MARK, end_marked
+from autosearch.runners.ray.cluster import join
 
 OBJECT_STORE_BYTES = 200 * 2**20
 # Read while Tune works; the first group belongs to any session, the second to one that we start.
@@ -91,7 +92,8 @@ class RaySession:
             if self._address is None:
                 self._start(held)
             else:
-                self._join(self._address)
+                # Where the driver's directory does not exist, workers start in a copy of it.
+                join(self._address, {"working_dir": str(Path.cwd())})
                 held.callback(ray.shutdown)
             self._held = held.pop_all()
 
@@ -127,16 +129,6 @@ class RaySession:
             _temp_dir=str(temp),
             object_store_memory=OBJECT_STORE_BYTES,
         )
-
-    def _join(self, address: str) -> None:
-        # Where the driver's directory does not exist, workers start in a copy of it.
-        shipped = {"working_dir": str(Path.cwd())}
-        try:
-            ray.init(
-                address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=shipped
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise StudyError(f"--address {address}: no Ray cluster can be reached: {error}") from error
 
     def _cpus(self) -> int:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
