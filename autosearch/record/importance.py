@@ -99,12 +99,14 @@ def _shares(frozen: Sequence[FrozenTrial], values: np.ndarray, names: Sequence[s
     """(d,) shares that sum to 1; all equal where no parameter tells the best tenth apart."""
     for trial, value in zip(frozen, values, strict=True):
         trial.value = float(value)
+    # A resample may hold no trial in which a conditional parameter is active; the evaluator refuses such a name.
+    known = [name for name in names if any(name in trial.params for trial in frozen)]
     evaluator = PedAnovaImportanceEvaluator(target_quantile=_QUANTILE)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # quantiles that fall together: the shares are then equal, as documented
-        raw = evaluator.evaluate(_Given(_empty_study(), list(frozen)), list(names))
+        raw = evaluator.evaluate(_Given(_empty_study(), list(frozen)), known)
     found = np.array([max(0.0, float(raw.get(name, 0.0))) for name in names])
     total = found.sum()
     return found / total if total > 0 else np.full(len(names), 1 / len(names))

@@ -140,12 +140,12 @@ def decision(trial: Trial, results: int) -> str:
         words = str(reason or info.get("searcher") or "suggested")
     if trial.parent is not None:
         words += f", from trial {trial.parent}"
+    words += f" after {plural(results, 'result')}"
     mean, deviation = info.get("mean"), info.get("std")
     if isinstance(mean, int | float) and isinstance(deviation, int | float):
         words += f", expected {mean:.4g} ± {deviation:.2g}"
-    words += f" after {plural(results, 'result')}"
     if info.get("stale"):
-        words += f", {info['stale']} of them too late for it"
+        words += f"; {plural(int(info['stale']), 'result')} came too late for it"
     if info.get("notes"):
         words += f"; {info['notes']}"
     return words

@@ -77,9 +77,10 @@ class LiveView:
         share = self._share(done)
         if share is not None:
             yield ProgressBar(total=1.0, completed=share, width=min(60, self._console.width - 2))
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="ellipsis", no_wrap=True)
+        grid = Table.grid(padding=(0, 2), expand=True)
+        # The labels have the width that they need; the words get what is left of the line.
+        grid.add_column(style="dim", no_wrap=True, width=max((len(label) for label, _ in found), default=1))
+        grid.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
         for label, words in found:
             # Text, not markup: names and messages may hold brackets.
             grid.add_row(label, Text(" ".join(words.split()), style=_STYLES.get(label, "")))

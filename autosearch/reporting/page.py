@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.io.json import to_json_plotly
 
 from autosearch.reporting.facts import plural
 from autosearch.reporting.headline import Figure, headline
@@ -64,7 +65,7 @@ def _script_data(figures: Sequence[go.Figure]) -> str:
         plain = figure.to_plotly_json()
         # The page brings one template a colour scheme for all figures.
         layout = {key: value for key, value in plain["layout"].items() if key != "template"}
-        texts.append(go.Figure(data=figure.data, layout={**layout, "template": "none"}).to_json())
+        texts.append(to_json_plotly({**plain, "layout": layout}))
     joined = ",".join(texts).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return f'<script type="application/json" id="figures">[{joined}]</script>'
 

@@ -69,3 +69,23 @@ def test_too_few_trials_or_one_value_give_nothing() -> None:
     equal = history_of(30)
     trials = [Trial(t.number, t.config, t.state, transitions=t.transitions, values=(1.0,)) for t in equal]
     assert ped_anova(History(equal.problem, trials)) == {}
+
+
+def test_a_parameter_that_is_hardly_ever_active_has_a_share() -> None:
+    history = history_of(30)
+    inactive = {"kind": "b"}
+    trials = [
+        Trial(
+            t.number,
+            dict(t.config)
+            if t.number == 0
+            else {n: v for n, v in (t.config | inactive).items() if n != "inner"},
+            t.state,
+            transitions=t.transitions,
+            values=t.values,
+        )
+        for t in history
+    ]
+    table = ped_anova(History(history.problem, trials))["loss0"]
+    assert table["inner"][1] == 0.0
+    assert max(table, key=lambda name: table[name][0]) == "strong"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,16 +6,18 @@ import pytest
 from autosearch.core import Study
 from autosearch.reporting.loggers.base import Logging
 
+# Not undone after a test: a thread of MLflow's reports its use, and writes into the home folder, when it likes.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 # These packages warn about themselves and each other.
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They write into the home folder and report their use."""
+    """They write into the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def logged_study(name: str, output: Path) -> Study:

@@ -56,8 +56,8 @@ def test_the_last_decision_says_who_suggested_it_and_after_how_many_results(hist
     results = facts.results_seen(history, last)
     assert results == sum(t.finished is not None and t.finished < last.seen for t in history)
     words = shown(history)["last"]
-    assert words.startswith("trial 59 from gaussian process by log noisy expected improvement (explore)")
-    assert words.endswith(f"after {results} results")
+    start = "trial 59 from gaussian process by log noisy expected improvement (explore)"
+    assert words.startswith(f"{start} after {results} results, expected ")
 
 
 def test_failures_are_grouped_by_cause_not_repeated() -> None:
@@ -102,6 +102,17 @@ def test_the_live_block_follows_a_study_and_shows_names_as_they_are() -> None:
     assert "[red]boom[/red]" in text
     assert "2 complete, 1 failed; budget 5" in text
     assert "trial 2, loss 0.333333" in text
+
+
+def test_labels_are_never_cut_and_long_words_end_in_an_ellipsis() -> None:
+    study, out = live_study(), io.StringIO()
+    study.tell(study.ask(), error="a very long message " * 20)
+    console = Console(file=out, width=60)
+    console.print(LiveView(study, console).render())
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    [failed] = [line for line in lines if line.startswith("failed")]
+    assert failed.rstrip().endswith("…")
 
 
 def test_a_listener_call_costs_microseconds() -> None:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from autosearch.core import History, Predictor, SpaceError, Trial
+from autosearch.core.ranking import best_trials
 from autosearch.reporting.figures import style
 from autosearch.reporting.figures.style import BLUE, GREEN, GREY, ORANGE, SYMBOLS, text
 from autosearch.space import Config, Float, Int, Searched, Value
@@ -15,7 +16,7 @@ from autosearch.space import Config, Float, Int, Searched, Value
 # metric -> parameter -> (share, lower end, upper end of a 90 % interval), as `record.importance` computes it.
 ImportanceTable = Mapping[str, Mapping[str, tuple[float, float, float]]]
 
-MOST_SLICES, MOST_AXES, MOST_ROWS = 12, 12, 20
+MOST_SLICES, MOST_AXES, MOST_ROWS, MOST_POINTS = 12, 12, 20, 1200
 _POINTS, _COLUMNS = 33, 3
 
 
@@ -108,46 +109,72 @@ def slices(
     problem = history.problem
     goal = problem.objectives[objective]
     title = f"slices: {goal.metric} over each parameter"
-    shown = [(t, style.measured(problem, t, objective)) for t in history.finished]
-    shown = [(trial, value) for trial, value in shown if math.isfinite(value)]
+    measured = ((t, style.measured(problem, t, objective)) for t in history if t.state.finished)
+    shown = [(trial, value) for trial, value in measured if math.isfinite(value)]
     names = ordered_parameters(history, table, predictor)
     names = [name for name in names if any(name in trial.config for trial, _ in shown)]
     if not names:
         return style.blank(title, "No trial has a result yet." if not shown else "Nothing is searched.")
     every = len(names)
     names = names[:MOST_SLICES]
+    ends = (shown[0][0].number, shown[-1][0].number)
+    found = len(shown)
+    shown = _thinned(history, shown)
     columns = min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     figure = make_subplots(
         rows=rows,
         cols=columns,
-        shared_yaxes=True,
+        shared_yaxes="all",
         vertical_spacing=70 / (230 * rows),
         horizontal_spacing=0.03,
     )
     centre = next(iter(history.front), None)
-    ends = sorted(trial.number for trial, _ in shown)
     for index, name in enumerate(names):
         at = {"row": index // columns + 1, "col": index % columns + 1}
         members = [(trial, value) for trial, value in shown if name in trial.config]
-        _add_slice_points(figure, history, name, members, at, bar=index == 0, ends=(ends[0], ends[-1]))
+        _add_slice_points(figure, history, name, members, at, bar=index == 0, ends=ends)
         if predictor is not None and centre is not None and name in centre.config:
             _add_slice_curve(figure, history, predictor, centre, name, objective, at, first=index == 0)
         figure.update_xaxes(title={"text": text(name, 40), "standoff": 4}, **_axis(history, name), **at)
-    axis, beyond = style.value_axis([value for _, value in shown], None)
-    figure.update_yaxes(**axis)
+    axis, beyond = style.value_axis([value for _, value in shown], goal)
+    if axis.get("type") != "log":
+        # The surrogate's band is wide where nothing was tried: the trials set the scale.
+        axis.setdefault("range", style.bounds([value for _, value in shown]))
+    figure.update_yaxes(**{**axis, "title": None})
     figure.update_yaxes(title={"text": text(goal.metric, 30)}, col=1)
     style.dressed(figure, title, height=110 + 230 * rows)
     left_out = f"the first {len(names)} of {every} parameters" if len(names) < every else ""
-    style.remark(figure, "; ".join(filter(None, (left_out, beyond))))
+    thinned = f"{len(shown)} of {found} trials" if len(shown) < found else ""
+    style.remark(figure, "; ".join(filter(None, (left_out, thinned, beyond))))
     return figure
+
+
+def _thinned(history: History, shown: list[tuple[Trial, float]]) -> list[tuple[Trial, float]]:
+    """At most `MOST_POINTS` trials: the best, and others spread over the study."""
+    if len(shown) <= MOST_POINTS:
+        return shown
+    best = (
+        {trial.number for trial in best_trials(history, MOST_POINTS // 5)}
+        if len(history.problem.objectives) == 1
+        else set()
+    )
+    best |= {trial.number for trial in history.front}
+    rest = [i for i, (trial, _) in enumerate(shown) if trial.number not in best]
+    kept = {rest[i] for i in style.spread(len(rest), MOST_POINTS - min(len(best), MOST_POINTS // 2))}
+    return [item for i, item in enumerate(shown) if i in kept or item[0].number in best]
 
 
 def _axis(history: History, name: str) -> dict[str, object]:
     parameter = history.problem.space.parameters[name]
     if isinstance(parameter, Float | Int):
-        # With few decades the minor digits of log ticks overlap.
-        return {"type": "log", "dtick": 1, "exponentformat": "e"} if parameter.log else {"type": "linear"}
+        if not parameter.log:
+            return {"type": "linear"}
+        if parameter.high >= 100 * parameter.low:
+            return {"type": "log", "dtick": 1, "exponentformat": "e"}
+        # Within two decades hardly a power of ten is in sight.
+        ticks = np.geomspace(parameter.low, parameter.high, 4)
+        return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
     return {"type": "category"}
 
 
@@ -324,7 +351,7 @@ def _dimension(history: History, name: str, trials: Sequence[Trial]) -> dict[str
             for t in trials
         ]
         ticks = [low + share * (high - low) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] if high > low else [low]
-        labels = [f"{10**tick if parameter.log else tick:.2g}" for tick in ticks]
+        labels = [f"{10**tick if parameter.log else tick:.3g}" for tick in ticks]
         if isinstance(parameter, Int) and not parameter.log:
             ticks = sorted({float(round(tick)) for tick in ticks})
             labels = [f"{tick:.4g}" for tick in ticks]

@@ -156,7 +156,7 @@ def _add_curves(
         mode="markers" if single else "lines",
         name=name,
         line={"color": colour, "width": width},
-        opacity=1.0 if width > 1 else 0.55,
+        opacity=1.0 if width > 1 else 0.7,
         connectgaps=False,
         hovertemplate=f"trial %{{customdata}} step %{{x}}: %{{y:.5g}}<extra>{name}</extra>",
     )

@@ -131,14 +131,22 @@ def value_axis(values: Sequence[float], goal: Goal | None) -> tuple[dict[str, An
         return {**axis, "type": "log"}, ""
     sign = 1.0 if goal is None else goal.sign
     signed = np.sort(sign * finite)
-    best, middle, upper = signed[0], float(np.median(signed)), float(np.quantile(signed, 0.8))
-    # Four times the width of the better four fifths: a plain cluster of bad values stays in sight.
+    best, middle, upper = signed[0], float(np.median(signed)), float(np.quantile(signed, 0.6))
+    # Five times the width of the better three fifths: a plain spread of values stays in sight, disasters do not.
     limit = max(upper, middle) + 4 * max(upper - best, 1e-12 * max(1.0, abs(best)))
     beyond = int((signed > limit).sum())
     if not beyond:
         return axis, ""
     ends = sorted((sign * (best - 0.05 * (limit - best)), sign * limit))
     return {**axis, "range": ends}, f"{beyond} values beyond the axis"
+
+
+def bounds(values: Sequence[float] | np.ndarray, margin: float = 0.06) -> list[float]:
+    """Ends of a linear axis around the finite values; error bars and bands may then run out of it."""
+    finite = np.asarray([v for v in values if math.isfinite(v)])
+    low, high = float(finite.min()), float(finite.max())
+    pad = margin * (high - low) or 0.05 * abs(high) or 1.0
+    return [low - pad, high + pad]
 
 
 def remark(figure: go.Figure, words: str) -> None:

@@ -127,7 +127,7 @@ def _add_predictions(
         **at,
     )
     figure.update_xaxes(title={"text": f"observed {metric}"}, **at)
-    figure.update_yaxes(title={"text": "predicted"}, **at)
+    figure.update_yaxes(title={"text": "predicted"}, range=style.bounds(ends), **at)
 
 
 def _add_calibration(
@@ -216,6 +216,7 @@ def fidelity_correlation(history: History) -> go.Figure:
             x=list(stops),
             y=list(stops.values()),
             name="trials stopped here",
+            width=max(0.6, 0.03 * max(*stops, *(f.step for f in found))),
             marker={"color": GREY, "opacity": 0.5},
             hovertemplate="step %{x}: %{y} stopped<extra></extra>",
             secondary_y=True,
