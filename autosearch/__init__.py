@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Suggestion,
         Trial,
     )
+    from autosearch.methods.autolrs import AutoLRS
     from autosearch.runners.session import get_checkpoint, report
     from autosearch.space import (
         Categorical,
@@ -57,6 +58,7 @@ _HOMES = {
         "Suggestion",
         "Trial",
     ),
+    "autosearch.methods.autolrs": ("AutoLRS",),
     "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.space": (
         "Categorical",

@@ -103,7 +103,21 @@ class StudyFile:
             task: Objective = plugins.build("tasks", definition)
         except OptionError as error:
             raise spec.error(("run", error.option), str(error)) from error
-        return task
+        return self._trained(task) if spec.training else task
+
+    def _trained(self, task: Any) -> Objective:
+        """The task with the training methods of the study, in their order."""
+        methods = []
+        for i, method in enumerate(self.spec.training):
+            try:
+                methods.append(plugins.build("training", method.definition))
+            except OptionError as error:
+                raise self.spec.error(("training", i, error.option), str(error)) from error
+        if not hasattr(task, "trained_by"):
+            message = f"the task {self.spec.run.target} takes no training methods."
+            raise self.spec.error(("training",), message)
+        trained: Objective = task.trained_by(methods)
+        return trained
 
     def settings(self, *, address: str | None = None, debug: bool = False) -> RunSettings:
         """What the runner is told."""

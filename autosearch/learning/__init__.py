@@ -8,6 +8,7 @@ from autosearch.learning.lr_schedules import LR_SCHEDULES, LrSchedule, Recorded,
 from autosearch.learning.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
 from autosearch.learning.random_state import RandomState
 from autosearch.learning.streams import Batch, BatchStream
+from autosearch.learning.wrapping import LearnerWrapper, TrainingLearner
 
 __all__ = [
     "LR_POINTS",
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "BatchStream",
     "CheckpointError",
+    "LearnerWrapper",
     "LrFamily",
     "LrSchedule",
     "RandomState",
@@ -23,6 +25,7 @@ __all__ = [
     "Stateful",
     "StepOptions",
     "TorchLearner",
+    "TrainingLearner",
     "WeightAverage",
     "build_lr_schedule",
     "build_optimizer",

@@ -55,6 +55,17 @@ class RandomState:
         finally:
             self._state = kept
 
+    @classmethod
+    def present(cls, device: torch.device | None = None) -> "RandomState":
+        """The global generators as they stand."""
+        found = cls(0, device)
+        found._state = found._capture()
+        return found
+
+    def apply(self) -> None:
+        """Make the global generators go on from this state, for good."""
+        self._apply(self._state)
+
     def state_dict(self) -> dict[str, Any]:
         """The state in plain numbers, tuples and tensors."""
         python, legacy, cpu, cuda = self._state

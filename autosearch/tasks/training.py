@@ -1,14 +1,15 @@
 """What every built-in training task shares: its arguments, the loop over epochs, checkpoints, checks."""
 
+import copy
 import dataclasses
 import functools
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ from autosearch.learning import (
     RandomState,
     StepOptions,
     TorchLearner,
+    TrainingLearner,
     build_lr_schedule,
     build_optimizer,
     load_checkpoint,
@@ -70,6 +72,20 @@ _RULES: dict[str, Rule] = {
     "train_size": _at_least(1),
     "val_size": _at_least(1),
 }
+
+
+class TrainingMethod(Protocol):
+    """What acts inside a trial: a function from a learner to a learner."""
+
+    def apply(self, learner: TrainingLearner, task: "TrainingTask", seed: int) -> TrainingLearner:
+        """The learner that trains in place of `learner`, whose state its snapshots must hold.
+
+        Args:
+            learner: at its first step.
+            task: with the trial's values; its epochs count every optimizer step that a method makes.
+            seed: of the trial.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +157,8 @@ class TrainingTask(ABC):
     models: ClassVar[Mapping[str, Builder]]
     model_arguments: ClassVar[tuple[str, ...]] = ("width", "depth", "layers", "dropout", "norm", "activation")
     own_metric: ClassVar[str]
+
+    _methods: ClassVar[tuple[TrainingMethod, ...]] = ()  # of an instance: set by `trained_by`
 
     def __post_init__(self) -> None:
         for name, (holds, rule) in _RULES.items():
@@ -232,14 +250,20 @@ class TrainingTask(ABC):
             # Arguments meant for another network than this trial's do not bind it.
             taken = model_options(self.models, values["model"])
             values = {n: None for n in self.model_arguments if n not in taken} | values
-        return dataclasses.replace(self, **values)
+        return dataclasses.replace(self, **values).trained_by(self._methods)
+
+    def trained_by(self, methods: Sequence[TrainingMethod]) -> Self:
+        """The same task whose learners pass through `methods`, the first one innermost."""
+        task = copy.copy(self)
+        object.__setattr__(task, "_methods", tuple(methods))  # no argument, so no field of the dataclass
+        return task
 
     def run(self, job: Job) -> Generator[Progress, Decision, None]:
         """Train epoch by epoch; goes on from `job.checkpoint` where there is one."""
         task = self.with_config(job.config)
         if task.torch_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(task.torch_device)
-        learner = task.learner(job.seed)
+        learner = task.trained_learner(job.seed)
         epoch, seconds, metrics = task.start(learner, job)
         end = task.epochs if job.until is None else min(task.epochs, job.until)
         if epoch >= end:
@@ -255,7 +279,9 @@ class TrainingTask(ABC):
             metrics["seconds"] = seconds  # validation included
             yield Progress(metrics, step=epoch, save=task.saver(learner, job, epoch, seconds, metrics))
 
-    def report(self, learner: TorchLearner, trained: Mapping[str, float], seconds: float) -> dict[str, float]:
+    def report(
+        self, learner: TrainingLearner, trained: Mapping[str, float], seconds: float
+    ) -> dict[str, float]:
         """What is reported: `trained`, validation metrics, and what the training costs."""
         params = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
         return {
@@ -300,7 +326,14 @@ class TrainingTask(ABC):
             settings=self.settings(model, loss),
         )
 
-    def start(self, learner: TorchLearner, job: Job) -> tuple[int, float, dict[str, float]]:
+    def trained_learner(self, seed: int) -> TrainingLearner:
+        """A fresh learner with the task's training methods around it."""
+        learner: TrainingLearner = self.learner(seed)
+        for i, method in enumerate(self._methods):
+            learner = method.apply(learner, self, derive_seed(seed, "method", i))
+        return learner
+
+    def start(self, learner: TrainingLearner, job: Job) -> tuple[int, float, dict[str, float]]:
         """Epoch, seconds and metrics to go on from; loads the checkpoint, if any, into `learner`.
 
         The trial's own checkpoint is restored exactly; from another trial's only what that has learnt is taken.
@@ -317,7 +350,7 @@ class TrainingTask(ABC):
         return state["epoch"], 0.0, {}
 
     def saver(
-        self, learner: TorchLearner, job: Job, epoch: int, seconds: float, metrics: Mapping[str, float]
+        self, learner: TrainingLearner, job: Job, epoch: int, seconds: float, metrics: Mapping[str, float]
     ) -> Callable[[Path], None]:
         """Writes a checkpoint of this moment into a folder."""
 
@@ -348,7 +381,7 @@ class TrainingTask(ABC):
                 f"trial {job.number} has no checkpoint: test metrics need the trained weights."
             )
         task = self.with_config(job.config)
-        learner = task.learner(job.seed)
+        learner = task.trained_learner(job.seed)
         learner.inherit(load_checkpoint(job.checkpoint)["learner"], 0)
         data = task.load().to(task.torch_device)
         return learner.measure(functools.partial(task._named, "test", data.test, data))

@@ -1,0 +1,168 @@
+"""AutoLRS inside a task: `training: [{method: autolrs}]`."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from autosearch.core.errors import OptionError
+from autosearch.learning.wrapping import LearnerWrapper, TrainingLearner
+from autosearch.methods.autolrs.controller import Controller
+from autosearch.methods.autolrs.scheduler import recorded, refuse_own_step_size
+from autosearch.methods.autolrs.settings import resolve
+from autosearch.tasks.training import TrainingTask
+
+
+class AutoLRSTraining:
+    """Sets the learning rate of a task's run while it trains; `epochs` count every step, search included.
+
+    `modern` searches around the task's `lr`, which may be searched from outside, and its lr schedule; with `low` and
+    `high` it needs no `lr`. `paper` sets the learning rate altogether.
+
+    Args:
+        preset: modern or paper.
+        low: smallest learning rate.
+        high: largest.
+        validation: judge candidates by the validation loss where the preset does; else by the training loss.
+        options: fields of `autosearch.methods.autolrs.settings.Settings`.
+    """
+
+    standalone = "autosearch.AutoLRS"
+
+    def __init__(
+        self,
+        preset: str = "modern",
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        validation: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if (low is None) != (high is None):
+            raise OptionError("low and high go together: give both, or neither.", "low" if low else "high")
+        self.preset = preset
+        self.lr_range = None if low is None or high is None else (float(low), float(high))
+        if preset == "paper" and self.lr_range is None:
+            self.lr_range = (1e-4, 1.0)
+        self.validation = validation
+        self.options = dict(options or {})
+        resolve(preset, lr=1e-3, lr_range=self.lr_range, total_steps=1000, options=self.options)
+
+    @staticmethod
+    def takes(options: Mapping[str, Any]) -> Collection[str]:
+        """The learning rate where it is found without a start, and the lr schedule too in the paper's search."""
+        if options.get("preset", "modern") == "paper":
+            return {"lr", "lr_schedule"}
+        return {"lr"} if options.get("low") is not None and options.get("high") is not None else set()
+
+    def apply(self, learner: TrainingLearner, task: TrainingTask, seed: int) -> TrainingLearner:
+        """The learner with its learning rate searched."""
+        refuse_own_step_size(learner.optimizer)
+        settings = resolve(
+            self.preset,
+            lr=learner.values["lr"],
+            lr_range=self.lr_range,
+            total_steps=task.epochs * learner.batches.batches_per_epoch,
+            options=self.options,
+        )
+        base = None if self.preset == "paper" else learner.lr_schedule
+        controller = Controller(settings, base, seed=seed % 2**31, validates=self.validation)
+        return AutoLRSLearner(learner, controller)
+
+
+class AutoLRSLearner(LearnerWrapper):
+    """A learner whose `advance` spends steps on training and on search; `step` counts those of the network."""
+
+    def __init__(self, inner: TrainingLearner, controller: Controller) -> None:
+        super().__init__(inner)
+        self.controller = controller
+        self._snapshots: dict[str, Mapping[str, Any]] = {}
+        self._from = inner.step
+        self._started = False
+        inner.lr_schedule = self._lr_at
+        inner.adjust({"lr": 1.0})
+
+    def _lr_at(self, step: int) -> float:
+        return self.controller.lr_ahead(max(0, step - self._from))
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Make `steps` optimizer steps; means are over those that count as training."""
+        if not self._started:
+            self._started = True
+            self._carry_out(self.controller.begin())
+        totals = {True: 0.0, False: 0.0}
+        counts = {True: 0, False: 0}
+        left, lr = steps, self.controller.lr
+        while left:
+            searching = self.controller.searching
+            some = 1 if searching else min(left, self.controller.until_decision)
+            self._from = self.inner.step
+            lr = self.controller.lr_ahead(some - 1)
+            try:
+                loss = self.inner.advance(some)["train_loss"]
+            except FloatingPointError:
+                loss = math.nan
+            self._carry_out(self.controller.observe(loss, self._validator(), some))
+            if math.isfinite(loss):
+                totals[searching] += loss * some
+                counts[searching] += some
+            left -= some
+        kind = not counts[False]
+        mean = totals[kind] / counts[kind] if counts[kind] else math.nan
+        return {"train_loss": mean, "lr": lr, "search_steps": float(self.controller.state.lost)}
+
+    def _validator(self) -> Callable[[], float] | None:
+        return (lambda: float(self.inner.evaluate()["val_loss"])) if self.controller.validates else None
+
+    def evaluate(self) -> dict[str, float]:
+        """Validation metrics of the network as it stands, which during a search is that of the stage's start."""
+        if not (self.controller.searching and "stage" in self._snapshots):
+            return self.inner.evaluate()
+        now = self.inner.snapshot()
+        self.inner.restore(self._snapshots["stage"])
+        try:
+            return self.inner.evaluate()
+        finally:
+            self.inner.restore(now)
+
+    @property
+    def lr(self) -> float:
+        """Of the next step."""
+        return self.controller.lr
+
+    def found(self) -> dict[str, Any]:
+        """The lr schedule found so far, as `lr_schedule:` of a study file takes it, with its peak."""
+        peak = max(lr for _, lr in self.controller.state.trace)
+        return {**recorded(self.controller).definition(), "peak": peak}
+
+    def _carry_out(self, actions: list[Any]) -> None:
+        for verb, name in actions:
+            if verb == "store":
+                self._snapshots[name] = self.inner.snapshot()
+            elif verb == "restore":
+                self.inner.restore(self._snapshots[name])
+            else:
+                self._snapshots.pop(name, None)
+        self._from = self.inner.step
+
+    def snapshot(self) -> dict[str, Any]:
+        """All state, the search's included."""
+        return {
+            "inner": self.inner.snapshot(),
+            "controller": self.controller.state_dict(),
+            "snapshots": dict(self._snapshots),
+            "started": self._started,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go back to `snapshot`."""
+        self.inner.restore(snapshot["inner"])
+        self.controller.load_state_dict(snapshot["controller"])
+        self._snapshots = dict(snapshot["snapshots"])
+        self._started = snapshot["started"]
+        self._from = self.inner.step
+
+    def inherit(self, snapshot: Mapping[str, Any], epoch: int) -> None:
+        """Go on from another run's weights; the search starts anew with what remains of the run."""
+        self.inner.inherit(snapshot["inner"], epoch)
+        self.controller.state.lost = epoch * self.inner.batches.batches_per_epoch
+        self._from = self.inner.step
