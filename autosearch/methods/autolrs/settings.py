@@ -154,7 +154,7 @@ def resolve(
     values.setdefault("tau", max(1, total_steps // _TAU_SHARE))
     if lr_range is not None:
         # Without a learning rate to start from, a sweep through the interval finds one.
-        values.setdefault("range_test", max(20, min(100, total_steps // 10)))
+        values.setdefault("range_test", max(20, min(100, total_steps // 20)))
         found = Settings(*lr_range, total_steps=total_steps, **values)
         return found if found.range_test else replace(found, start=_inside(lr, *lr_range))
     if not lr > 0:

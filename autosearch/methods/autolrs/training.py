@@ -56,12 +56,16 @@ class AutoLRSTraining:
 
     def apply(self, learner: TrainingLearner, task: TrainingTask, seed: int) -> TrainingLearner:
         """The learner with its learning rate searched."""
+        return self.build(learner, task.epochs * learner.batches.batches_per_epoch, seed)
+
+    def build(self, learner: TrainingLearner, total_steps: int, seed: int) -> "AutoLRSLearner":
+        """The learner with its learning rate searched over a run of `total_steps`, search included."""
         refuse_own_step_size(learner.optimizer)
         settings = resolve(
             self.preset,
             lr=learner.values["lr"],
             lr_range=self.lr_range,
-            total_steps=task.epochs * learner.batches.batches_per_epoch,
+            total_steps=total_steps,
             options=self.options,
         )
         base = None if self.preset == "paper" else learner.lr_schedule
