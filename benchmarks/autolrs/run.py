@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.common import append, origin, read, table
 from scipy.stats import t as student
 
 from autosearch.core.seeds import derive_seed
@@ -29,6 +28,7 @@ from autosearch.tasks.image_classification import ImageClassification
 from autosearch.tasks.language_model import LanguageModel
 from autosearch.tasks.tabular import TabularClassification
 from autosearch.tasks.training import TrainingTask
+from benchmarks.common import append, origin, read, table
 
 RESULTS = Path(__file__).with_name("results.csv")
 LOW, HIGH = 1e-4, 1.0
@@ -105,7 +105,7 @@ def searched(
 
 
 def paper(steps: int, **options: Any) -> AutoLRSTraining:
-    """The published search in a short run: stages double from a thirtieth of the steps to a fifth."""
+    """The published search and its interval for CIFAR-10; stages double from a thirtieth of the steps to a fifth."""
     return AutoLRSTraining(
         "paper",
         1e-3,
