@@ -338,6 +338,10 @@ class TorchLearner:
         self.batches.seek(epoch)
         self.step = epoch * self.batches.batches_per_epoch
 
+    def notes(self) -> dict[str, Any]:
+        """JSON to keep with a trial that has ended: nothing of a plain learner's."""
+        return {}
+
     def _load_weights(self, snapshot: Mapping[str, Any]) -> None:
         _load_model(self.model, snapshot["model"])
         if self.average is None:

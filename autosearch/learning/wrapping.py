@@ -51,6 +51,8 @@ class TrainingLearner(Protocol):
 
     def inherit(self, snapshot: Mapping[str, Any], epoch: int) -> None: ...
 
+    def notes(self) -> dict[str, Any]: ...
+
 
 class LearnerWrapper:
     """A learner that is another one but for what a subclass changes.
@@ -121,3 +123,7 @@ class LearnerWrapper:
     def inherit(self, snapshot: Mapping[str, Any], epoch: int) -> None:
         """Go on from another run's weights."""
         self.inner.inherit(snapshot, epoch)
+
+    def notes(self) -> dict[str, Any]:
+        """JSON to keep with a trial that has ended, such as what was found."""
+        return self.inner.notes()

@@ -277,7 +277,8 @@ class TrainingTask(ABC):
             epoch += 1
             seconds += time.perf_counter() - begun
             metrics["seconds"] = seconds  # validation included
-            yield Progress(metrics, step=epoch, save=task.saver(learner, job, epoch, seconds, metrics))
+            save = task.saver(learner, job, epoch, seconds, metrics)
+            yield Progress(metrics, epoch, save, data=learner.notes() if epoch == end else {})
 
     def report(
         self, learner: TrainingLearner, trained: Mapping[str, float], seconds: float

@@ -21,7 +21,7 @@ def test_a_searched_lr_schedule_suits_the_task():
 
 
 def test_two_learning_rates_are_refused():
-    with pytest.raises(SpaceError, match="space.lr: the lr schedule has a peak"):
+    with pytest.raises(SpaceError, match=r"space\.lr: the lr schedule has a peak"):
         checked({"lr_schedule": search_spaces.lr_schedule(), "lr": Float(1e-4, 1e-1, log=True)})
 
 

@@ -133,10 +133,16 @@ class AutoLRSLearner(LearnerWrapper):
         """Of the next step."""
         return self.controller.lr
 
-    def found(self) -> dict[str, Any]:
-        """The lr schedule found so far, as `lr_schedule:` of a study file takes it, with its peak."""
+    def notes(self) -> dict[str, Any]:
+        """The lr schedule found, as `lr_schedule:` of a study file takes it, with its peak; and the choices."""
+        inner = self.inner.notes()
+        if not self.controller.state.trace:
+            return inner
         peak = max(lr for _, lr in self.controller.state.trace)
-        return {**recorded(self.controller).definition(), "peak": peak}
+        names = ("stage", "steps", "lost", "lr", "score")
+        choices = [dict(zip(names, choice, strict=True)) for choice in self.controller.state.choices]
+        definition = {**recorded(self.controller).definition(), "peak": peak}
+        return {**inner, "lr_schedule": definition, "lr_choices": choices}
 
     def _carry_out(self, actions: list[Any]) -> None:
         for verb, name in actions:
