@@ -44,6 +44,7 @@ class Beliefs:
     Attributes:
         X: (n, D) points that the objectives were fitted on.
         feasible: (n,) bool.
+        trial: (n,) numbers of the trials that the rows of `X` come from.
         objectives: one of each objective.
         limits: log probabilities of meeting each outcome constraint, and of not failing where trials failed.
         notes: what a person should know about the fits.
@@ -51,6 +52,7 @@ class Beliefs:
 
     X: Tensor
     feasible: Tensor
+    trial: np.ndarray
     objectives: tuple[Belief, ...]
     limits: tuple[LogBelow, ...]
     notes: tuple[str, ...] = ()
@@ -95,7 +97,8 @@ def believe(data: Data, layout: Layout) -> Beliefs:
         limits.append(_success(layout, data, notes))
     # Improvement is measured from results at full fidelity.
     feasible = torch.from_numpy(np.append(data.feasible[keep], np.zeros(len(early), dtype=bool)))
-    return Beliefs(every, feasible, tuple(objectives), tuple(limits), tuple(notes.lines))
+    trial = np.append(data.trial[keep], data.trial_partial[early])
+    return Beliefs(every, feasible, trial, tuple(objectives), tuple(limits), tuple(notes.lines))
 
 
 def _belief(

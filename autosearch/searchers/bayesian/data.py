@@ -9,6 +9,7 @@ Symbols:
 | `sem` | reported standard errors, NaN where none | `(n, m)` |
 | `V` | margins of outcome constraints, feasible where <= 0 | `(n, c)` |
 | `X_partial`, … | the same of reports before the end; the fidelity is the last column | `(r, …)` |
+| `trial`, `trial_partial` | number of the trial that a row comes from | `(n,)`, `(r,)` |
 | `failed`, `pending` | points of failed and of unfinished trials | `(f, D)`, `(p, D)` |
 """
 
@@ -46,6 +47,8 @@ class Data:
     X_partial: np.ndarray
     Y_partial: np.ndarray
     sem_partial: np.ndarray
+    trial: np.ndarray
+    trial_partial: np.ndarray
 
     @property
     def feasible(self) -> np.ndarray:
@@ -76,6 +79,7 @@ def gather(history: History, domain: Domain) -> Data:
         failed=domain.points([trial.config for trial in failed]),
         pending=domain.points([trial.config for trial in history if trial.state in _UNFINISHED]),
         keys=frozenset(space.key(trial.config) for trial in history),
+        trial=np.array([trial.number for trial in complete], dtype=np.int64),
         **_partial(history, domain, complete),
     )
 
@@ -123,6 +127,7 @@ def _partial(history: History, domain: Domain, complete: list[Trial]) -> dict[st
         "X_partial": points,
         "Y_partial": -np.clip(values.reshape(len(rows), m), -_HUGE, _HUGE),
         "sem_partial": sem,
+        "trial_partial": np.array([trial.number for trial, _ in rows], dtype=np.int64),
     }
 
 

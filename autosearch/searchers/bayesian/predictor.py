@@ -9,6 +9,7 @@ from autosearch.core import History, StudyError
 from autosearch.core.seeds import derive_rng, derive_seed
 from autosearch.searchers.bayesian.beliefs import Belief, believe
 from autosearch.searchers.bayesian.data import gather
+from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.layout import Domain
 from autosearch.searchers.bayesian.threads import isolated, single_threaded
 from autosearch.space import Config
@@ -40,16 +41,19 @@ class BayesianPredictor:
         return self._at(self._domain.points([self._problem.space.complete(c) for c in configs]))
 
     def cross_validate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Observed values, and mean and standard deviation predicted from all other trials; each (n, m)."""
+        """Observed values, and mean and standard deviation predicted from all other trials; each (n, m).
+
+        One row a trial, by number: its result, or its last report where it was left before its end. All that a
+        trial reported is left out together; hyperparameters stay those of all trials.
+        """
+        trials = [np.flatnonzero(self._beliefs.trial == number) for number in np.unique(self._beliefs.trial)]
+        ends = [self._last(rows) for rows in trials]
         columns = []
         for belief in self._beliefs.objectives:
-            model = belief.model
             with single_threaded(), torch.no_grad():
-                inverse = torch.cholesky_inverse(model.L).diagonal()
-            # Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", equation 5.12.
-            left, variance = model.y - model.alpha / inverse, 1 / inverse
-            observed = belief.outcome.inverse(model.y.numpy())
-            columns.append((observed, *_units(belief, left.numpy(), variance.sqrt().numpy())))
+                left, deviation = _left_out(belief.model, trials)
+            observed = belief.outcome.inverse(belief.model.y.numpy()[ends])
+            columns.append((observed, *_units(belief, left[ends], deviation[ends])))
         observed, mean, deviation = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
         return observed * self._signs, mean * self._signs, deviation
 
@@ -85,6 +89,11 @@ class BayesianPredictor:
             total += float((one - two).square().mean()) / spread
         return total
 
+    def _last(self, rows: np.ndarray) -> int:
+        """The one of a trial's rows of highest fidelity; results come before reports of the same."""
+        column = self._domain.layout.fidelity
+        return int(rows[0] if column is None else rows[self._beliefs.X.numpy()[rows, column].argmax()])
+
     def _at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         columns = []
         for belief in self._beliefs.objectives:
@@ -98,6 +107,18 @@ class BayesianPredictor:
     def _signs(self) -> np.ndarray:
         """(m,) from higher-is-better to the metric as measured."""
         return np.array([-goal.sign for goal in self._problem.objectives])
+
+
+def _left_out(model: GaussianProcess, groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (n,) at each observation, given those outside its group."""
+    mean, deviation = np.empty(len(model.y)), np.empty(len(model.y))
+    precision = torch.cholesky_inverse(model.L)
+    for rows in groups:
+        # The block form of Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", equation 5.12.
+        covariance = torch.linalg.inv(precision[np.ix_(rows, rows)])
+        mean[rows] = (model.y[rows] - covariance @ model.alpha[rows]).numpy()
+        deviation[rows] = covariance.diagonal().sqrt().numpy()
+    return mean, deviation
 
 
 def _units(belief: Belief, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

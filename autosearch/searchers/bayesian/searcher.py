@@ -173,6 +173,7 @@ class _Batch:
             X_partial=data.X_partial[:0],
             Y_partial=rows[:0],
             sem_partial=rows[:0],
+            trial_partial=data.trial_partial[:0],
         )
 
     def _acquisition(self, beliefs: Beliefs, number: int) -> tuple[str, Acquisition]:

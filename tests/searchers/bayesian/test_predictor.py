@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from autosearch.core import Goal, StudyError
+from autosearch.core import Goal, State, StudyError
 from autosearch.core.protocols import Predictor
 from autosearch.searchers.bayesian.searcher import BayesianSearcher
 
@@ -40,6 +41,43 @@ def test_cross_validation_equals_leaving_trials_out():
     predicted, _ = left.moments(model.X[:1])
     expected = -belief.outcome.inverse(predicted.numpy())
     assert mean[0, 0] == pytest.approx(float(expected[0]), abs=0.02)
+
+
+def stopped_early():
+    """Ten complete trials of three reports, and ten that were stopped after their first or second."""
+    builder = Builder(SQUARE)
+    for i, config in enumerate(builder.problem.space.sample(np.random.default_rng(3), 20)):
+        curve = [slope(config) + 1 / step for step in (1, 2, 3)]
+        if i % 2:
+            builder.run(config, curve[: 1 + i % 4 // 2], State.STOPPED)
+        else:
+            builder.run(config, curve)
+    return builder.history()
+
+
+def test_cross_validation_has_one_row_for_each_trial():
+    history = stopped_early()
+    observed, mean, deviation = BayesianSearcher().predictor(history).cross_validate()
+    assert mean.shape == deviation.shape == (20, 1)
+    assert np.allclose(observed[:, 0], [trial.metrics["loss"] for trial in history])
+
+
+def test_cross_validation_leaves_all_reports_of_a_trial_out():
+    predictor = BayesianSearcher().predictor(stopped_early())
+    _, mean, deviation = predictor.cross_validate()
+    belief, number = predictor._beliefs.objectives[0], 4
+    model, own = belief.model, predictor._beliefs.trial == number
+    assert own.sum() == 3
+    rest = np.flatnonzero(~own)
+    left = type(model)(model.kernel, model.hyper, model.X[rest], model.y[rest], model.known[rest])
+    # The constant mean stays that of all trials, as hyperparameters do.
+    left.alpha = torch.cholesky_solve((left.y - model.constant)[:, None], left.L)[:, 0]
+    left.constant = model.constant
+    expected, variance = left.moments(model.X[np.flatnonzero(own)[:1]])
+    assert mean[number, 0] == pytest.approx(-float(belief.outcome.inverse(expected.numpy())[0]), abs=1e-6)
+    spread = (variance + (model.L @ model.L.mT)[0, 0] - model.hyper.variance).sqrt()
+    low, high = (belief.outcome.inverse((expected + k * spread).numpy()) for k in (-1, 1))
+    assert deviation[number, 0] == pytest.approx(float((high - low)[0]) / 2, rel=1e-6)
 
 
 def test_importances_find_what_matters():
