@@ -54,11 +54,17 @@ def score(
 def _cooled(
     losses: Sequence[float], validations: Sequence[tuple[int, float]], reference: Sequence[float]
 ) -> Forecast:
-    """The last losses; their noise is that of differences to the first candidate, which saw the same batches."""
+    """The last validation loss, else the last training losses.
+
+    The noise of training losses is that of their differences to the first candidate, which saw the same batches. A
+    validation loss on the same examples has none of it; it would only make a poor present learning rate, whose losses
+    jump, look hard to beat.
+    """
     count = max(1, round(_TAIL * len(losses)))
     tail = np.asarray(losses[-count:])
-    head = float(np.mean(losses[:count]))
+    rising = float(tail.mean()) > float(np.mean(losses[:count]))
+    if validations:
+        return Forecast(validations[-1][1], rising=rising)
     noise = tail - np.asarray(reference[-count:]) if len(reference) >= count else np.zeros(count)
     variance = float(np.var(noise, ddof=1)) / count if count > 1 else 0.0
-    mean = validations[-1][1] if validations else float(tail.mean())
-    return Forecast(mean, variance, rising=float(tail.mean()) > head)
+    return Forecast(float(tail.mean()), variance, rising)
