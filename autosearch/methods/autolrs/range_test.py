@@ -39,6 +39,6 @@ def steepest(lrs: Sequence[float], losses: Sequence[float], steps: int) -> float
     if len(finite) >= 4:
         slopes = np.gradient(smoothed(finite, steps))
         i = int(np.argmin(slopes))
-        if slopes[i] < 0:
+        if slopes[i] < -1e-9 * (abs(finite[0]) + 1e-300):  # more than rounding
             return float(lrs[i])
     return math.sqrt(lrs[0] * lrs[len(finite) - 1 if finite else 0])
