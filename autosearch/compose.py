@@ -128,6 +128,7 @@ class StudyFile:
             limits=spec.limits,
             keep=spec.keep,
             address=address,
+            folder=spec.folder,
             debug=debug,
         )
 

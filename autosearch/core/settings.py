@@ -49,7 +49,8 @@ class RunSettings:
     """All that a runner needs besides study and objective.
 
     `output` is an absolute folder; checkpoints, logs and the queue lie in it. None: nothing is written (the
-    objective is then never asked for checkpoints). `address` is a Ray cluster's, None for this machine.
+    objective is then never asked for checkpoints). `address` is a Ray cluster's, None for this machine. `folder` is the
+    study's own, of which nodes of a cluster get a copy; None ships nothing.
     """
 
     output: Path | None = None
@@ -57,4 +58,5 @@ class RunSettings:
     limits: Limits = field(default_factory=Limits)
     keep: Keep = field(default_factory=Keep)
     address: str | None = None
+    folder: Path | None = None
     debug: bool = False

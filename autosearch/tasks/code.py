@@ -43,8 +43,9 @@ class Code:
         if not colon:
             raise ResolveError(f"{target!r}: write package.module:name or ./file.py:name.")
         # Behind everything else: a user's `random.py` must not stand before the library's.
-        if self._folder not in sys.path:
-            sys.path.append(self._folder)
+        for folder in (self._folder, str(Path.cwd())):
+            if folder not in sys.path:
+                sys.path.append(folder)
         found: Any = self._from_file(where) if where.endswith(".py") else self._from_package(where, target)
         for part in name.split("."):
             if not hasattr(found, part):
@@ -65,8 +66,16 @@ class Code:
                 f"{target!r}: no module {module!r} in {self._folder} or on the path."
             ) from error
 
-    def _from_file(self, where: str) -> Any:
+    def _place(self, where: str) -> Path:
+        """The file, on a node that lacks the study's folder in the copy of it that the process was started in."""
         path = (Path(self._folder) / where).resolve()
+        if not path.is_file() and path.is_relative_to(self._folder):
+            copy = Path.cwd() / path.relative_to(self._folder)
+            return copy.resolve() if copy.is_file() else path
+        return path
+
+    def _from_file(self, where: str) -> Any:
+        path = self._place(where)
         if not path.is_file():
             raise ResolveError(f"no file {path}.")
         if str(path.parent) not in sys.path:

@@ -70,12 +70,16 @@ def quiet_tune() -> Iterator[None]:
             logger.setLevel(level)
 
 
+# Patterns of what a study's folder may hold that no trial reads: environments, histories, results.
+_NOT_SHIPPED = [".git/", ".venv/", "venv/", "results/", "__pycache__/", "*.journal", "checkpoints/"]
+
+
 class RaySession:
     """Workers for as long as it is open: `settings` says where, and how many CPUs a session of our own declares."""
 
     def __init__(self, settings: RunSettings) -> None:
         self.run = secrets.token_hex(8)
-        self._resources, self._address = settings.resources, settings.address
+        self._resources, self._address, self._folder = settings.resources, settings.address, settings.folder
         # Tells a later driver what this one started.
         self._marker = None if settings.output is None else settings.output / "ray.json"
         self._held = ExitStack()
@@ -92,8 +96,13 @@ class RaySession:
             if self._address is None:
                 self._start(held)
             else:
-                # Where the driver's directory does not exist, workers start in a copy of it.
-                join(self._address, {"working_dir": str(Path.cwd())})
+                # Where the driver's directory does not exist, workers start in a copy of the study's folder.
+                shipped = (
+                    {}
+                    if self._folder is None
+                    else {"working_dir": str(self._folder), "excludes": _NOT_SHIPPED}
+                )
+                join(self._address, shipped)
                 held.callback(ray.shutdown)
             self._held = held.pop_all()
 
