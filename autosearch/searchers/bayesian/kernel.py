@@ -162,9 +162,13 @@ def log_prior(hyper: Hyper, dimensions: int, *, noise_known: bool) -> Tensor:
 
     Lengthscales: log-normal whose location grows with the root of the dimension (Hvarfner et al. 2024, "Vanilla
     Bayesian Optimization Performs Great in High Dimensions", section 5), so that functions of many parameters are
-    expected to be simple.
+    expected to be simple; but only up to a few dimensions: beyond, such long lengthscales carry trends far away
+    from the few observations, where returning to the mean keeps the search near what was found good.
+
+    Noise: log-normal, with a normal cut-off beyond a bound. A flat or noisy stretch of the objective is else soon
+    explained as nothing but noise, and then nothing is left to search for.
     """
-    location = LENGTH_LOCATION + 0.5 * math.log(max(dimensions, 1))
+    location = LENGTH_LOCATION + 0.5 * math.log(min(max(dimensions, 1), LENGTH_GROWTH))
     total = _log_normal(hyper.lengths, location, LENGTH_SCALE)
     total = total + _log_normal(hyper.weights, 0.0, 1.0)
     # Mode 1/2: neither "the same but for the group" nor "unrelated".
@@ -172,14 +176,17 @@ def log_prior(hyper: Hyper, dimensions: int, *, noise_known: bool) -> Tensor:
     total = total + _log_normal(hyper.variance, 0.0, 1.0)
     if not noise_known:
         total = total + _log_normal(hyper.noise, NOISE_LOCATION, NOISE_SCALE)
+        total = total - 0.5 * ((hyper.noise - NOISE_BOUND).clamp_min(0.0) / NOISE_BEYOND).square()
     return total
 
 
 # Shorter and surer than the values of that paper (1.4, 1.7): with a few tens of observations those let a long
 # lengthscale explain away structure that is there. Chosen on synthetic functions and two scikit-learn models.
 LENGTH_LOCATION, LENGTH_SCALE = -0.5, 1.0
+LENGTH_GROWTH = 6  # dimensions
 # Most objectives are nearly deterministic beside their variation over the space; the data say so if not.
 NOISE_LOCATION, NOISE_SCALE = -6.0, 2.0
+NOISE_BOUND, NOISE_BEYOND = 0.05, 0.1  # variances of z
 
 
 def _log_normal(x: Tensor, location: float, scale: float) -> Tensor:

@@ -12,6 +12,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from autosearch.searchers.bayesian.acquisition import LogImprovement
 from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.grid_surrogate import GridSurrogate, log_expected_improvement
+from autosearch.searchers.bayesian.kernel import Hyper, log_prior
 from autosearch.searchers.bayesian.layout import Layout
 from autosearch.searchers.bayesian.surrogate import Surrogate
 
@@ -175,3 +176,19 @@ def test_grid_surrogate_loads_neither_torch_nor_botorch():
         "sys.exit(any(name in sys.modules for name in ('torch', 'botorch', 'gpytorch', 'scipy', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def prior(noise=1e-3, dimensions=2, known=False):
+    one, none = torch.tensor(1.0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
+    hyper = Hyper(torch.full((2,), 4.0, dtype=torch.float64), none, none, one, noise * one)
+    return float(log_prior(hyper, dimensions, noise_known=known))
+
+
+def test_long_lengthscales_become_no_likelier_beyond_a_few_dimensions():
+    assert prior(dimensions=2) < prior(dimensions=6) == prior(dimensions=40)
+
+
+def test_data_are_hardly_ever_expected_to_be_nothing_but_noise():
+    assert prior(noise=0.02) - prior(noise=0.05) < 1
+    assert prior(noise=0.05) - prior(noise=0.9) > 20
+    assert prior(noise=0.9, known=True) == prior(noise=0.02, known=True)
