@@ -30,7 +30,7 @@ types: install
 
 test: lint types  ## Lint, types and tests: what continuous integration runs
 	$(BIN)/pytest -n auto -m 'not slow and not gpu and not browser and not ray'
-	$(BIN)/pytest -m ray
+	$(BIN)/pytest -m 'ray and not slow'
 
 fast: install  ## The tests that need no Ray session
 	$(BIN)/pytest -n auto -m 'not slow and not gpu and not browser and not ray'

@@ -202,7 +202,8 @@ def test_the_peak_of_a_definition_is_a_learning_rate_and_no_factor():
 # -- the free form and replay -------------------------------------------------------------------------------
 
 
-@given(st.lists(st.floats(-2.0, 1.0), min_size=5, max_size=5))
+# Rounded, because SciPy divides by the steps: the smallest of all floats overflow there.
+@given(st.lists(st.floats(-2.0, 1.0).map(lambda step: round(step, 6)), min_size=5, max_size=5))
 @settings(max_examples=30, deadline=None)
 def test_knots_are_joined_as_scipy_joins_them(changes):
     schedule = LrKnots(100, *changes)
