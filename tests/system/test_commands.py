@@ -15,11 +15,11 @@ from tests.spec.mutations import mutate
 ROOT = Path(__file__).parents[2]
 SLOW_STUDY = """\
 study: slow
-run: {task: synthetic_curves, steps: 40, sleep: 0.05}
+run: {task: synthetic_curves, steps: 100, sleep: 0.05}
 objectives: {loss: minimize}
 space: {x: {type: float, low: 0.0, high: 1.0}}
 searcher: random
-budget: {trials: 3}
+budget: {trials: 2}
 resources: {runner: inline}
 """
 
@@ -64,7 +64,7 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on(slow: Path) -> None
     done = autosearch("run", slow, cwd=slow.parent)
     assert done.returncode == 0
     trials = json.loads(autosearch("trials", slow, "--json", cwd=slow.parent).stdout)
-    assert [t["state"] for t in trials] == ["complete"] * 3
+    assert [t["state"] for t in trials] == ["complete"] * 2
     assert trials[0]["attempts"] == ["interrupted"]
 
 
@@ -92,7 +92,7 @@ def test_a_killed_driver_loses_nothing_and_its_lock_costs_no_time(slow: Path) ->
     assert done.returncode == 0
     assert time.monotonic() - began < 20
     trial = json.loads(autosearch("trials", slow, "--json", cwd=slow.parent).stdout)[0]
-    assert (trial["state"], trial["attempts"], trial["step"]) == ("complete", ["interrupted"], 40)
+    assert (trial["state"], trial["attempts"], trial["step"]) == ("complete", ["interrupted"], 100)
 
 
 def test_a_folder_with_hostile_names_does_not_shadow_the_library(tmp_path: Path) -> None:
