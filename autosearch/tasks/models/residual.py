@@ -1,5 +1,7 @@
 """Networks with skip connections for small images: CIFAR ResNets of both kinds, MobileNetV2."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -65,6 +67,20 @@ class PreactBlock(nn.Module):
         return result
 
 
+def _stages(
+    block: Callable[[int, int, int, NormAct], nn.Module], width: int, blocks: int, norm_act: NormAct
+) -> list[nn.Module]:
+    """Three stages of `blocks` blocks with width, 2·width, 4·width channels; the later two begin with a stride."""
+    modules: list[nn.Module] = []
+    channels = width
+    for stage in range(3):
+        for i in range(blocks):
+            stride = 2 if stage and i == 0 else 1
+            modules.append(block(channels, width * 2**stage, stride, norm_act))
+            channels = width * 2**stage
+    return modules
+
+
 class ResNet(nn.Sequential):
     """CIFAR ResNet of 6·n + 2 layers: three stages of n blocks with width, 2·width, 4·width channels.
 
@@ -86,13 +102,8 @@ class ResNet(nn.Sequential):
         norm_act = NormAct(norm, activation)
         blocks = _blocks(depth, "resnet")
         modules: list[nn.Module] = [_conv(shape[0], width, 3, norm_act), norm_act(width)]
-        channels = width
-        for stage in range(3):
-            for i in range(blocks):
-                stride = 2 if stage and i == 0 else 1
-                modules.append(BasicBlock(channels, width * 2**stage, stride, norm_act))
-                channels = width * 2**stage
-        super().__init__(*modules, GlobalPool(), nn.Dropout(dropout), nn.Linear(channels, outputs))
+        modules += _stages(BasicBlock, width, blocks, norm_act)
+        super().__init__(*modules, GlobalPool(), nn.Dropout(dropout), nn.Linear(4 * width, outputs))
 
 
 class PreactResNet(nn.Sequential):
@@ -115,12 +126,8 @@ class PreactResNet(nn.Sequential):
         norm_act = NormAct(norm, activation)
         blocks = _blocks(depth, "preact_resnet")
         modules: list[nn.Module] = [_conv(shape[0], width, 3, norm_act)]
-        channels = width
-        for stage in range(3):
-            for i in range(blocks):
-                stride = 2 if stage and i == 0 else 1
-                modules.append(PreactBlock(channels, width * 2**stage, stride, norm_act))
-                channels = width * 2**stage
+        modules += _stages(PreactBlock, width, blocks, norm_act)
+        channels = 4 * width
         modules += [norm_act(channels), GlobalPool(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
         super().__init__(*modules)
 
