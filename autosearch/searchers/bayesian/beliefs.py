@@ -10,8 +10,9 @@ from torch import Tensor
 from autosearch.searchers.bayesian.acquisition import LogBelow
 from autosearch.searchers.bayesian.data import Data
 from autosearch.searchers.bayesian.design import farthest
-from autosearch.searchers.bayesian.gp import FitError, GaussianProcess
+from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.layout import Layout
+from autosearch.searchers.bayesian.likelihood import FitError
 from autosearch.searchers.bayesian.transforms import Outcome
 
 # What a singular fit or a singular posterior raises, wherever it arises.

@@ -5,10 +5,13 @@ Symbols:
 | symbol | meaning | shape |
 |---|---|---|
 | `X`, `Z` | points | `(…, n, D)`, `(…, k, D)` |
+| `A`, `B` | numeric columns of `X` and `Z` in lengthscales | `(…, n, a)`, `(…, k, a)` |
+| `P`, `Q` | indicators of their choices | `(…, n, c)`, `(…, k, c)` |
 | `l` | lengthscales of numeric columns | `(numeric,)` |
 | `w` | weights of categorical columns: correlation exp(-w) between two choices | `(choices,)` |
 | `rho` | correlation left where one of two configurations lacks a group | `(groups,)` |
 | `s2` | variance | scalar |
+| `V` | slope of some number by the covariances | `(…, n, k)` |
 
 k(x, z) = s2 · M(x, z) · C(x, z) · product over groups g of G_g(x, z), with M a Matérn 5/2 over the numeric columns that
 are always active, C = exp(-sum of w over differing choices), and for a conditional group
@@ -18,13 +21,14 @@ are always active, C = exp(-sum of w over differing choices), and for a conditio
     G_g = rho² + (1 - rho²) · M_g · C_g     where both have it
 
 which is positive definite for rho in [0, 1]: a constant feature that all share, and a part of its own.
+
+Slopes are written out: at a few hundred observations automatic differentiation took most of the time of a fit.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,34 +54,114 @@ class Hyper:
     noise: Tensor
 
 
-class _Matern(torch.autograd.Function):
-    """Matérn 5/2 of a squared scaled distance; its slope is finite at 0, where that of the root is not."""
-
-    @staticmethod
-    def forward(ctx, squared: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        root = torch.sqrt(5.0 * squared)
-        decay = torch.exp(-root)
-        ctx.save_for_backward((-5.0 / 6.0) * (1.0 + root) * decay)
-        return (1.0 + root + (5.0 / 3.0) * squared) * decay
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        (slope,) = ctx.saved_tensors
-        return gradient * slope  # type: ignore[no-any-return]
-
-
-_matern = cast(Callable[[Tensor], Tensor], _Matern.apply)
-
-
-@dataclass(frozen=True, slots=True)
 class _Block:
     """Columns that form one Matérn-times-choices factor, with their places among lengths and weights."""
 
-    numeric: tuple[int, ...]
-    lengths: tuple[int, ...]
-    choices: tuple[tuple[int, int], ...]
-    weights: tuple[int, ...]
-    flag: int | None
+    def __init__(
+        self, numeric: dict[int, int], choices: dict[int, tuple[int, int]], flag: int | None
+    ) -> None:
+        self.numeric, self.lengths = list(numeric), list(numeric.values())
+        self.choices, self.weights = list(choices), [place for place, _ in choices.values()]
+        sizes = [size for _, size in choices.values()]
+        self.flag = flag
+        self.sizes = torch.tensor(sizes, dtype=torch.float64)
+        self.offsets = torch.tensor([0, *np.cumsum(sizes)[:-1]] if sizes else [], dtype=torch.int64)
+        self.column = torch.repeat_interleave(
+            torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.int64)
+        )
+
+    def scaled(self, X: Tensor, hyper: Hyper) -> Tensor:
+        # Centred first, which keeps the cancellation in |x|² + |z|² - 2xz small.
+        return (X[..., self.numeric] - 0.5) / hyper.lengths[self.lengths]
+
+    def indicators(self, X: Tensor) -> Tensor:
+        place = (X[..., self.choices] * self.sizes).long()
+        place = torch.minimum(place, self.sizes.long() - 1) + self.offsets
+        hot = torch.zeros(*X.shape[:-1], len(self.column), dtype=X.dtype)
+        return hot.scatter_(-1, place, 1.0)
+
+
+@dataclass(slots=True)
+class _Part:
+    """One block between two sets of points: what its slopes are made of."""
+
+    block: _Block
+    A: Tensor | None = None
+    B: Tensor | None = None
+    P: Tensor | None = None
+    root: Tensor | None = None  # square root of five times the squared distance
+    decay: Tensor | None = None  # exp(-root)
+    same: Tensor | None = None  # C
+    inside: Tensor | None = None  # M · C, None where the block has no column
+    rho: Tensor | None = None
+    both: Tensor | None = None  # whether both have the group
+    one: Tensor | None = None  # whether one alone has it
+    factor: Tensor | None = None  # what the covariance is multiplied by
+
+    def slope_of_inside(self, V: Tensor) -> Tensor:
+        """Slopes by M · C, given those by the factor."""
+        return V if self.both is None or self.rho is None else V * self.both * (1 - self.rho**2)
+
+    def slope_of_squared(self, V: Tensor) -> Tensor:
+        """Slopes by the squared distances, given those by M · C; finite at 0, where that of the root is not."""
+        slope = (-5.0 / 6.0) * (1.0 + _there(self.root)) * _there(self.decay)
+        return V * slope if self.same is None else V * slope * self.same
+
+
+def _evaluate(block: _Block, X: Tensor, Z: Tensor, hyper: Hyper, rho: Tensor | None) -> _Part:
+    part = _Part(block)
+    if block.numeric:
+        A = block.scaled(X, hyper)
+        B = A if Z is X else block.scaled(Z, hyper)
+        squared = torch.matmul(A, B.mT).mul_(-2.0)
+        squared += A.square().sum(-1, keepdim=True)
+        squared += B.square().sum(-1).unsqueeze(-2)
+        squared.clamp_min_(0.0)
+        part.A, part.B = A, B
+        part.root = (5.0 * squared).sqrt_()
+        part.decay = torch.exp(-part.root)
+        part.inside = squared.mul_(5.0 / 3.0).add_(part.root).add_(1.0).mul_(part.decay)
+    if block.choices:
+        P = block.indicators(X)
+        Q = P if Z is X else block.indicators(Z)
+        weights = hyper.weights[block.weights]
+        part.P, part.same = P, torch.matmul(P * weights[block.column], Q.mT).sub_(weights.sum()).exp_()
+        part.inside = part.same if part.inside is None else part.inside * part.same
+    part.factor = part.inside
+    if block.flag is not None and rho is not None:
+        a, b = X[..., block.flag, None], Z[..., block.flag].unsqueeze(-2)
+        part.rho, part.both = rho, a * b
+        part.one = a + b - 2 * part.both
+        part.factor = part.both * (rho**2 + (1 - rho**2) * _there(part.inside))
+        part.factor += rho * part.one
+        part.factor += (1 - a) * (1 - b)
+    return part
+
+
+def _there(x: Tensor | None) -> Tensor:
+    return cast(Tensor, x)
+
+
+class _Covariance(torch.autograd.Function):
+    """`MixedKernel.parts` with its slopes by both sets of points."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, Z: Tensor, kernel: "MixedKernel", hyper: Hyper) -> Tensor:
+        K, parts = kernel.parts(X, Z, hyper)
+        if any(ctx.needs_input_grad):
+            ctx.kept = (X, Z, kernel, hyper, parts)
+        return K
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        X, Z, kernel, hyper, parts = ctx.kept
+        first, second, *_ = ctx.needs_input_grad
+        return (
+            kernel.slope_of_points(slopes[0], parts, X, hyper) if first else None,
+            kernel.slope_of_points(slopes[0], parts, Z, hyper, second=True) if second else None,
+            None,
+            None,
+        )
 
 
 class MixedKernel:
@@ -104,91 +188,98 @@ class MixedKernel:
 
     def _block(self, columns: tuple[int, ...], flag: int | None) -> _Block:
         position = {j: i for i, j in enumerate(self.numeric)}
-        place = {j: i for i, (j, _) in enumerate(self.choices)}
-        sizes = dict(self.choices)
-        numeric = tuple(j for j in columns if j in position)
-        chosen = tuple((j, sizes[j]) for j in columns if j in place)
+        place = {j: (i, n) for i, (j, n) in enumerate(self.choices)}
         return _Block(
-            numeric, tuple(position[j] for j in numeric), chosen, tuple(place[j] for j, _ in chosen), flag
+            {j: position[j] for j in columns if j in position},
+            {j: place[j] for j in columns if j in place},
+            flag,
         )
 
     def __call__(self, X: Tensor, Z: Tensor, hyper: Hyper) -> Tensor:
-        """Covariance of the latent function at `X` and `Z`, (…, n, k)."""
-        result = hyper.variance
-        for i, block in enumerate(self._blocks):
-            factor = _factor(block, X, Z, hyper)
-            if block.flag is not None:
-                rho = hyper.rhos[i - 1]
-                a, b = X[..., block.flag, None], Z[..., block.flag].unsqueeze(-2)
-                both = a * b
-                inside = rho**2 if factor is None else rho**2 + (1 - rho**2) * factor
-                factor = both * inside + rho * (a + b - 2 * both) + (1 - a) * (1 - b)
-            if factor is not None:
-                result = result * factor
-        if result.dim() == 0:  # no column at all: every configuration is the same
-            return result * torch.ones_like(X[..., :1]) @ torch.ones_like(Z[..., :1]).mT
-        return result
+        """Covariance of the latent function at `X` and `Z`, (…, n, k); differentiable in both, not in `hyper`."""
+        return cast(Tensor, _Covariance.apply(X, Z, self, hyper))
+
+    def parts(self, X: Tensor, Z: Tensor, hyper: Hyper) -> tuple[Tensor, list[_Part]]:
+        """The covariance, and what it is the product of."""
+        parts = [
+            _evaluate(block, X, Z, hyper, hyper.rhos[i - 1] if block.flag is not None else None)
+            for i, block in enumerate(self._blocks)
+        ]
+        parts = [part for part in parts if part.factor is not None]
+        if not parts:  # no column at all: every configuration is the same
+            return hyper.variance * (torch.ones_like(X[..., :1]) @ torch.ones_like(Z[..., :1]).mT), parts
+        product = hyper.variance * _there(parts[0].factor)
+        for part in parts[1:]:
+            product *= _there(part.factor)
+        return product, parts
+
+    def slope_of_points(
+        self, V: Tensor, parts: list[_Part], X: Tensor, hyper: Hyper, *, second: bool = False
+    ) -> Tensor:
+        """Slope of a number by points, given its slopes by the covariances that `parts` are of.
+
+        Args:
+            V: (…, n, k).
+            parts: of the covariances of `X` with others; with `second`, of others with `X`.
+            X: the points.
+            hyper: hyperparameters.
+            second: see `parts`.
+        """
+        found = torch.zeros_like(X)
+        for part, slope in _slopes_of_factors(V, parts, hyper):
+            if part.A is None or part.B is None:
+                continue
+            pull = part.slope_of_squared(part.slope_of_inside(slope))
+            A, B = part.A, part.B
+            if second:
+                pull, A, B = pull.mT, B, A
+            own = 2.0 * (pull.sum(-1, keepdim=True) * A - pull @ B)
+            # Points that all batches share collect the slopes of all.
+            found[..., part.block.numeric] += (own / hyper.lengths[part.block.lengths]).sum_to_size(
+                *X.shape[:-1], len(part.block.numeric)
+            )
+        return found
+
+    def slope_of_hyper(self, V: Tensor, K: Tensor, parts: list[_Part], hyper: Hyper) -> np.ndarray:
+        """Slope of a number by log lengths, log weights, logit rhos and log s2, given its slopes by the entries of K.
+
+        Args:
+            V: (n, n), symmetric.
+            K: (n, n) covariances of one set of points with itself.
+            parts: of them.
+            hyper: hyperparameters.
+        """
+        lengths, weights = torch.zeros_like(hyper.lengths), torch.zeros_like(hyper.weights)
+        rhos = torch.zeros_like(hyper.rhos)
+        group = 0
+        for part, slope in _slopes_of_factors(V, parts, hyper):
+            block, inside = part.block, _there(part.inside)
+            if part.rho is not None:
+                by_rho = (slope * (2 * part.rho * _there(part.both) * (1 - inside) + _there(part.one))).sum()
+                rhos[group] = by_rho * part.rho * (1 - part.rho)
+                group += 1
+            within = part.slope_of_inside(slope)
+            if part.A is not None:
+                pull = part.slope_of_squared(within)
+                moved = pull.sum(-1, keepdim=True) * part.A - pull @ part.A
+                lengths[block.lengths] = -4.0 * (moved * part.A).sum(0)
+            if part.P is not None:
+                differing = within * inside
+                same = torch.zeros(len(block.choices), dtype=V.dtype)
+                same.index_add_(0, block.column, (part.P * (differing @ part.P)).sum(0))
+                weights[block.weights] = hyper.weights[block.weights] * (same - differing.sum())
+        return torch.cat([lengths, weights, rhos, (V * K).sum()[None]]).numpy()
 
 
-def _factor(block: _Block, X: Tensor, Z: Tensor, hyper: Hyper) -> Tensor | None:
-    factor: Tensor | None = None
-    if block.numeric:
-        lengths = hyper.lengths[list(block.lengths)]
-        columns = list(block.numeric)
-        # Centred first, which keeps the cancellation in |x|² + |z|² - 2xz small.
-        A, B = (X[..., columns] - 0.5) / lengths, (Z[..., columns] - 0.5) / lengths
-        squared = A.square().sum(-1, keepdim=True) + B.square().sum(-1).unsqueeze(-2) - 2 * A @ B.mT
-        factor = _matern(squared.clamp_min(0.0))
-    if block.choices:
-        weights = hyper.weights[list(block.weights)]
-        P, Q = _one_hot(block.choices, X), _one_hot(block.choices, Z)
-        spread = torch.repeat_interleave(weights, torch.tensor([n for _, n in block.choices]))
-        same = torch.exp((P * spread) @ Q.mT - weights.sum())
-        factor = same if factor is None else factor * same
-    return factor
-
-
-def _one_hot(choices: tuple[tuple[int, int], ...], X: Tensor) -> Tensor:
-    """(…, n, sum of numbers of choices) indicators; constant in X."""
-    parts = []
-    for j, n in choices:
-        index = (X[..., j].detach() * n).long().clamp_(0, n - 1)
-        parts.append(torch.nn.functional.one_hot(index, n))
-    return torch.cat(parts, dim=-1).to(X.dtype)
-
-
-def log_prior(hyper: Hyper, dimensions: int, *, noise_known: bool) -> Tensor:
-    """Log density of the hyperparameters before any data, up to a constant.
-
-    Lengthscales: log-normal whose location grows with the root of the dimension (Hvarfner et al. 2024, "Vanilla
-    Bayesian Optimization Performs Great in High Dimensions", section 5), so that functions of many parameters are
-    expected to be simple; but only up to a few dimensions: beyond, such long lengthscales carry trends far away
-    from the few observations, where returning to the mean keeps the search near what was found good.
-
-    Noise: log-normal, with a normal cut-off beyond a bound. A flat or noisy stretch of the objective is else soon
-    explained as nothing but noise, and then nothing is left to search for.
-    """
-    location = LENGTH_LOCATION + 0.5 * math.log(min(max(dimensions, 1), LENGTH_GROWTH))
-    total = _log_normal(hyper.lengths, location, LENGTH_SCALE)
-    total = total + _log_normal(hyper.weights, 0.0, 1.0)
-    # Mode 1/2: neither "the same but for the group" nor "unrelated".
-    total = total + (hyper.rhos.log() + (1 - hyper.rhos).log()).sum()
-    total = total + _log_normal(hyper.variance, 0.0, 1.0)
-    if not noise_known:
-        total = total + _log_normal(hyper.noise, NOISE_LOCATION, NOISE_SCALE)
-        total = total - 0.5 * ((hyper.noise - NOISE_BOUND).clamp_min(0.0) / NOISE_BEYOND).square()
-    return total
-
-
-# Shorter and surer than the values of that paper (1.4, 1.7): with a few tens of observations those let a long
-# lengthscale explain away structure that is there. Chosen on synthetic functions and two scikit-learn models.
-LENGTH_LOCATION, LENGTH_SCALE = -0.5, 1.0
-LENGTH_GROWTH = 6  # dimensions
-# Most objectives are nearly deterministic beside their variation over the space; the data say so if not.
-NOISE_LOCATION, NOISE_SCALE = -6.0, 2.0
-NOISE_BOUND, NOISE_BEYOND = 0.05, 0.1  # variances of z
-
-
-def _log_normal(x: Tensor, location: float, scale: float) -> Tensor:
-    # Density of log x: the mode lies at the median, whatever the scale.
-    return -0.5 * ((x.log() - location) / scale).square().sum()
+def _slopes_of_factors(V: Tensor, parts: list[_Part], hyper: Hyper) -> list[tuple[_Part, Tensor]]:
+    """Each part with the slopes by its factor: V times all others. Products, for a factor may be 0."""
+    V = hyper.variance * V
+    after = [V]
+    for part in parts[:0:-1]:
+        after.append(after[-1] * _there(part.factor))
+    found, before = [], None
+    for part, rest in zip(parts, reversed(after), strict=True):
+        found.append((part, rest if before is None else rest * before))
+        factor = _there(part.factor)
+        before = factor if before is None else before * factor
+    return found

@@ -12,8 +12,15 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from autosearch.searchers.bayesian.acquisition import LogImprovement
 from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.grid_surrogate import GridSurrogate, log_expected_improvement
-from autosearch.searchers.bayesian.kernel import Hyper, log_prior
-from autosearch.searchers.bayesian.layout import Layout
+from autosearch.searchers.bayesian.kernel import MixedKernel
+from autosearch.searchers.bayesian.layout import Group, Layout
+from autosearch.searchers.bayesian.likelihood import (
+    LENGTH_GROWTH,
+    LENGTH_LOCATION,
+    NegativeLogPosterior,
+    log_prior,
+    unpack,
+)
 from autosearch.searchers.bayesian.surrogate import Surrogate
 
 RNG = np.random.default_rng(0)
@@ -179,9 +186,10 @@ def test_grid_surrogate_loads_neither_torch_nor_botorch():
 
 
 def prior(noise=1e-3, dimensions=2, known=False):
-    one, none = torch.tensor(1.0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
-    hyper = Hyper(torch.full((2,), 4.0, dtype=torch.float64), none, none, one, noise * one)
-    return float(log_prior(hyper, dimensions, noise_known=known))
+    """Log prior of two lengthscales of 4, where those of all other dimensions are at their likeliest."""
+    likeliest = LENGTH_LOCATION + 0.5 * np.log(min(dimensions, LENGTH_GROWTH))
+    theta = np.array([*[np.log(4.0)] * 2, *[likeliest] * (dimensions - 2), 0.0, np.log(noise)])
+    return log_prior(theta, MixedKernel(Layout(dimensions)), noise_known=known)[0]
 
 
 def test_long_lengthscales_become_no_likelier_beyond_a_few_dimensions():
@@ -192,3 +200,52 @@ def test_data_are_hardly_ever_expected_to_be_nothing_but_noise():
     assert prior(noise=0.02) - prior(noise=0.05) < 1
     assert prior(noise=0.05) - prior(noise=0.9) > 20
     assert prior(noise=0.9, known=True) == prior(noise=0.02, known=True)
+
+
+NESTED = Layout(7, ((2, 3), (5, 2)), (Group((3, 4), 7), Group((5, 6), 8)), 9)
+
+
+def points(n, seed=0):
+    """Points of the layout above: numbers, choices, two groups of which some are absent, fidelities."""
+    rng = np.random.default_rng(seed)
+    at = rng.random((n, NESTED.width))
+    for group in NESTED.groups:
+        at[:, group.flag] = rng.integers(2, size=n)
+        at[np.ix_(at[:, group.flag] == 0, group.columns)] = 0.5
+    return torch.from_numpy(at)
+
+
+@pytest.mark.parametrize("known", [np.nan, 0.01])
+def test_slopes_of_the_likelihood_are_those_of_finite_differences(known):
+    kernel, rng = MixedKernel(NESTED), np.random.default_rng(3)
+    y = torch.from_numpy(rng.standard_normal(12))
+    objective = NegativeLogPosterior(kernel, points(12), y, torch.full_like(y, known))
+    for noise in (-6.0, -1.0):  # the second beyond the bound of the prior
+        theta = np.append(
+            rng.normal(size=len(kernel.numeric) + len(kernel.choices) + kernel.groups + 1), noise
+        )
+        _, slope = objective(theta)
+        steps = 1e-5 * np.eye(len(theta))
+        estimate = [(objective(theta + step)[0] - objective(theta - step)[0]) / 2e-5 for step in steps]
+        assert slope == pytest.approx(estimate, rel=1e-5, abs=1e-6)
+
+
+def test_slopes_of_covariances_by_points_are_those_of_finite_differences():
+    kernel, rng = MixedKernel(NESTED), np.random.default_rng(4)
+    sizes = (len(kernel.numeric), len(kernel.choices), kernel.groups)
+    hyper = unpack(np.append(rng.normal(size=sum(sizes)), [0.3, -3.0]), kernel)
+    relaxed = [0, 1, 3, 4, 6, 9]
+
+    def covariances(moving, Z):
+        X = torch.stack([points(3, 1), points(3, 2)])
+        X = X.index_copy(-1, torch.tensor(relaxed), moving)
+        return kernel(X, X, hyper), kernel(X, Z, hyper)
+
+    start = torch.stack([points(3, 1), points(3, 2)])[..., relaxed].requires_grad_(True)
+    Z = points(5, 3)
+    assert torch.autograd.gradcheck(lambda moving: covariances(moving, Z), (start,))
+    moving = Z[:, relaxed].requires_grad_(True)
+    X = torch.stack([points(3, 1), points(3, 2)])
+    assert torch.autograd.gradcheck(
+        lambda moving: kernel(X, Z.index_copy(-1, torch.tensor(relaxed), moving), hyper), (moving,)
+    )
