@@ -161,10 +161,10 @@ def test_attention_equals_its_formula():
     model, _ = small(LANGUAGE_MODELS, "transformer")
     block = model.blocks[0]
     x = torch.randn(2, 5, 8)
-    q, k, v = block.qkv(block.norm1(x)).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    q, k, v = block.attention.qkv(block.norm1(x)).view(2, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
     scores = (q @ k.transpose(-1, -2) / math.sqrt(4)).masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
     mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(2, 5, 8)
-    y = x + block.projection(mixed)
+    y = x + block.attention.projection(mixed)
     assert torch.allclose(block(x), y + block.perceptron(block.norm2(y)), atol=1e-6)
 
 

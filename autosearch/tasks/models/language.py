@@ -34,15 +34,32 @@ class Lstm(nn.Module):
         return logits
 
 
+class Attention(nn.Module):
+    """Causal self-attention over (batch, length, width) with `heads` heads that divide the width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # (batch, length, 3·width) -> three of (batch, heads, length, width / heads)
+        parts = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)
+        mixed = functional.scaled_dot_product_attention(
+            parts[:, :, 0], parts[:, :, 1], parts[:, :, 2], is_causal=True
+        )
+        result: torch.Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
+        return result
+
+
 class TransformerBlock(nn.Module):
     """Causal self-attention and a two-layer perceptron, each behind a layer norm and added to its input."""
 
     def __init__(self, width: int, heads: int, dropout: float, activation: str) -> None:
         super().__init__()
-        self.heads = heads
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.projection = nn.Linear(width, width)
+        self.attention = Attention(width, heads)
         self.drop1 = nn.Dropout(dropout)
         self.norm2 = nn.LayerNorm(width)
         self.perceptron = nn.Sequential(
@@ -53,12 +70,7 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # (batch, length, 3·width) -> three of (batch, heads, length, width / heads)
-        parts = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)
-        mixed = functional.scaled_dot_product_attention(
-            parts[:, :, 0], parts[:, :, 1], parts[:, :, 2], is_causal=True
-        )
-        x = x + self.drop1(self.projection(mixed.transpose(1, 2).flatten(2)))
+        x = x + self.drop1(self.attention(self.norm1(x)))
         result: torch.Tensor = x + self.perceptron(self.norm2(x))
         return result
 
