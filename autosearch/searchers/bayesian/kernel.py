@@ -25,6 +25,7 @@ which is positive definite for rho in [0, 1]: a constant feature that all share,
 Slopes are written out: at a few hundred observations automatic differentiation took most of the time of a fit.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -54,41 +55,59 @@ class Hyper:
     noise: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one block sees of a set of points, whatever the hyperparameters.
+
+    Attributes:
+        numbers: (…, n, a) numeric columns, centred.
+        hot: (…, n, c) indicators of choices.
+        flag: (…, n) whether they have the block's group.
+    """
+
+    numbers: Tensor | None
+    hot: Tensor | None
+    flag: Tensor | None
+
+
 class _Block:
     """Columns that form one Matérn-times-choices factor, with their places among lengths and weights."""
 
     def __init__(
         self, numeric: dict[int, int], choices: dict[int, tuple[int, int]], flag: int | None
     ) -> None:
-        self.numeric, self.lengths = list(numeric), list(numeric.values())
-        self.choices, self.weights = list(choices), [place for place, _ in choices.values()]
         sizes = [size for _, size in choices.values()]
+        self.numeric, self.lengths = _places(numeric), _places(numeric.values())
+        self.choices, self.weights = _places(choices), _places(place for place, _ in choices.values())
         self.flag = flag
-        self.sizes = torch.tensor(sizes, dtype=torch.float64)
-        self.offsets = torch.tensor([0, *np.cumsum(sizes)[:-1]] if sizes else [], dtype=torch.int64)
-        self.column = torch.repeat_interleave(
-            torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.int64)
-        )
+        self.sizes, self.last = torch.tensor(sizes, dtype=torch.float64), _places(sizes) - 1
+        self.offsets = _places(sum(sizes[:i]) for i in range(len(sizes)))
+        self.column = torch.repeat_interleave(torch.arange(len(sizes)), _places(sizes))
 
-    def scaled(self, X: Tensor, hyper: Hyper) -> Tensor:
-        # Centred first, which keeps the cancellation in |x|² + |z|² - 2xz small.
-        return (X[..., self.numeric] - 0.5) / hyper.lengths[self.lengths]
+    def side(self, X: Tensor) -> Side:
+        numbers = hot = None
+        if len(self.numeric) or not len(self.choices):  # a block without any column is 1 everywhere
+            # Centred, which keeps the cancellation in |x|² + |z|² - 2xz small.
+            numbers = X.index_select(-1, self.numeric) - 0.5
+        if len(self.choices):
+            place = (X.index_select(-1, self.choices) * self.sizes).long()
+            place = torch.minimum(place, self.last) + self.offsets
+            hot = torch.zeros(*X.shape[:-1], len(self.column), dtype=X.dtype).scatter_(-1, place, 1.0)
+        return Side(numbers, hot, None if self.flag is None else X[..., self.flag])
 
-    def indicators(self, X: Tensor) -> Tensor:
-        place = (X[..., self.choices] * self.sizes).long()
-        place = torch.minimum(place, self.sizes.long() - 1) + self.offsets
-        hot = torch.zeros(*X.shape[:-1], len(self.column), dtype=X.dtype)
-        return hot.scatter_(-1, place, 1.0)
+
+def _places(numbers: Iterable[int]) -> Tensor:
+    return torch.tensor(list(numbers), dtype=torch.int64)
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
     """One block between two sets of points: what its slopes are made of."""
 
     block: _Block
     A: Tensor | None = None
     B: Tensor | None = None
-    P: Tensor | None = None
+    hot: Tensor | None = None
     root: Tensor | None = None  # square root of five times the squared distance
     decay: Tensor | None = None  # exp(-root)
     same: Tensor | None = None  # C
@@ -108,11 +127,12 @@ class _Part:
         return V * slope if self.same is None else V * slope * self.same
 
 
-def _evaluate(block: _Block, X: Tensor, Z: Tensor, hyper: Hyper, rho: Tensor | None) -> _Part:
-    part = _Part(block)
-    if block.numeric:
-        A = block.scaled(X, hyper)
-        B = A if Z is X else block.scaled(Z, hyper)
+def _evaluate(block: _Block, X: Side, Z: Side, hyper: Hyper, rho: Tensor | None) -> Part:
+    part = Part(block)
+    if X.numbers is not None and Z.numbers is not None:
+        lengths = hyper.lengths[block.lengths]
+        A = X.numbers / lengths
+        B = A if Z is X else Z.numbers / lengths
         squared = torch.matmul(A, B.mT).mul_(-2.0)
         squared += A.square().sum(-1, keepdim=True)
         squared += B.square().sum(-1).unsqueeze(-2)
@@ -121,20 +141,21 @@ def _evaluate(block: _Block, X: Tensor, Z: Tensor, hyper: Hyper, rho: Tensor | N
         part.root = (5.0 * squared).sqrt_()
         part.decay = torch.exp(-part.root)
         part.inside = squared.mul_(5.0 / 3.0).add_(part.root).add_(1.0).mul_(part.decay)
-    if block.choices:
-        P = block.indicators(X)
-        Q = P if Z is X else block.indicators(Z)
+    if X.hot is not None and Z.hot is not None:
         weights = hyper.weights[block.weights]
-        part.P, part.same = P, torch.matmul(P * weights[block.column], Q.mT).sub_(weights.sum()).exp_()
+        part.hot = X.hot
+        part.same = torch.matmul(X.hot * weights[block.column], Z.hot.mT).sub_(weights.sum()).exp_()
         part.inside = part.same if part.inside is None else part.inside * part.same
     part.factor = part.inside
-    if block.flag is not None and rho is not None:
-        a, b = X[..., block.flag, None], Z[..., block.flag].unsqueeze(-2)
+    if X.flag is not None and Z.flag is not None and rho is not None:
+        a, b = X.flag.unsqueeze(-1), Z.flag.unsqueeze(-2)
         part.rho, part.both = rho, a * b
         part.one = a + b - 2 * part.both
-        part.factor = part.both * (rho**2 + (1 - rho**2) * _there(part.inside))
-        part.factor += rho * part.one
-        part.factor += (1 - a) * (1 - b)
+        part.factor = (1 - rho**2) * _there(part.inside)
+        part.factor += rho**2 - 1
+        part.factor *= part.both
+        # Where both have it 1, where one has it rho, where none has it 1.
+        part.factor += 1 - (1 - rho) * part.one
     return part
 
 
@@ -147,7 +168,8 @@ class _Covariance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, Z: Tensor, kernel: "MixedKernel", hyper: Hyper) -> Tensor:
-        K, parts = kernel.parts(X, Z, hyper)
+        first = kernel.sides(X)
+        K, parts = kernel.parts(first, first if Z is X else kernel.sides(Z), hyper)
         if any(ctx.needs_input_grad):
             ctx.kept = (X, Z, kernel, hyper, parts)
         return K
@@ -199,22 +221,21 @@ class MixedKernel:
         """Covariance of the latent function at `X` and `Z`, (…, n, k); differentiable in both, not in `hyper`."""
         return cast(Tensor, _Covariance.apply(X, Z, self, hyper))
 
-    def parts(self, X: Tensor, Z: Tensor, hyper: Hyper) -> tuple[Tensor, list[_Part]]:
-        """The covariance, and what it is the product of."""
-        parts = [
-            _evaluate(block, X, Z, hyper, hyper.rhos[i - 1] if block.flag is not None else None)
-            for i, block in enumerate(self._blocks)
-        ]
-        parts = [part for part in parts if part.factor is not None]
-        if not parts:  # no column at all: every configuration is the same
-            return hyper.variance * (torch.ones_like(X[..., :1]) @ torch.ones_like(Z[..., :1]).mT), parts
+    def sides(self, X: Tensor) -> list[Side]:
+        """What the blocks see of points."""
+        return [block.side(X) for block in self._blocks]
+
+    def parts(self, X: list[Side], Z: list[Side], hyper: Hyper) -> tuple[Tensor, list[Part]]:
+        """The covariance of two sets of points, and what it is the product of."""
+        rhos = [None, *hyper.rhos]
+        parts = [_evaluate(*block, hyper, rho) for *block, rho in zip(self._blocks, X, Z, rhos, strict=True)]
         product = hyper.variance * _there(parts[0].factor)
         for part in parts[1:]:
             product *= _there(part.factor)
         return product, parts
 
     def slope_of_points(
-        self, V: Tensor, parts: list[_Part], X: Tensor, hyper: Hyper, *, second: bool = False
+        self, V: Tensor, parts: list[Part], X: Tensor, hyper: Hyper, *, second: bool = False
     ) -> Tensor:
         """Slope of a number by points, given its slopes by the covariances that `parts` are of.
 
@@ -234,13 +255,13 @@ class MixedKernel:
             if second:
                 pull, A, B = pull.mT, B, A
             own = 2.0 * (pull.sum(-1, keepdim=True) * A - pull @ B)
+            own = own / hyper.lengths[part.block.lengths]
             # Points that all batches share collect the slopes of all.
-            found[..., part.block.numeric] += (own / hyper.lengths[part.block.lengths]).sum_to_size(
-                *X.shape[:-1], len(part.block.numeric)
-            )
+            own = own.sum_to_size(*X.shape[:-1], own.shape[-1])
+            found.index_add_(-1, part.block.numeric, own)
         return found
 
-    def slope_of_hyper(self, V: Tensor, K: Tensor, parts: list[_Part], hyper: Hyper) -> np.ndarray:
+    def slope_of_hyper(self, V: Tensor, K: Tensor, parts: list[Part], hyper: Hyper) -> np.ndarray:
         """Slope of a number by log lengths, log weights, logit rhos and log s2, given its slopes by the entries of K.
 
         Args:
@@ -263,15 +284,15 @@ class MixedKernel:
                 pull = part.slope_of_squared(within)
                 moved = pull.sum(-1, keepdim=True) * part.A - pull @ part.A
                 lengths[block.lengths] = -4.0 * (moved * part.A).sum(0)
-            if part.P is not None:
+            if part.hot is not None:
                 differing = within * inside
                 same = torch.zeros(len(block.choices), dtype=V.dtype)
-                same.index_add_(0, block.column, (part.P * (differing @ part.P)).sum(0))
+                same.index_add_(0, block.column, (part.hot * (differing @ part.hot)).sum(0))
                 weights[block.weights] = hyper.weights[block.weights] * (same - differing.sum())
         return torch.cat([lengths, weights, rhos, (V * K).sum()[None]]).numpy()
 
 
-def _slopes_of_factors(V: Tensor, parts: list[_Part], hyper: Hyper) -> list[tuple[_Part, Tensor]]:
+def _slopes_of_factors(V: Tensor, parts: list[Part], hyper: Hyper) -> list[tuple[Part, Tensor]]:
     """Each part with the slopes by its factor: V times all others. Products, for a factor may be 0."""
     V = hyper.variance * V
     after = [V]

@@ -155,7 +155,7 @@ class NegativeLogPosterior:
     """
 
     def __init__(self, kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor) -> None:
-        self.kernel, self.X, self.y, self.known = kernel, X, y, known
+        self.kernel, self.sides, self.y, self.known = kernel, kernel.sides(X), y, known
         self.inferred = known.isnan()
         self.noise_known = not bool(self.inferred.any())
 
@@ -166,7 +166,7 @@ class NegativeLogPosterior:
             FitError: the covariance is singular, or a number is not finite.
         """
         hyper = unpack(theta, self.kernel)
-        K, parts = self.kernel.parts(self.X, self.X, hyper)
+        K, parts = self.kernel.parts(self.sides, self.sides, hyper)
         L, extra = factorise(K, noise_of(hyper, self.known), hyper.variance)
         mean, alpha = likeliest_mean(L, self.y)
         misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / _MEAN_VARIANCE
