@@ -97,8 +97,9 @@ class StudyFile:
             return found
         definition = spec.run.definition
         accepted = plugins.option_parameters(plugins.load("tasks", spec.run.target))
-        if accepted is not None and "data_dir" in accepted and "data_dir" not in definition:
-            definition["data_dir"] = spec.data_dir
+        for name, value in (("data_dir", spec.data_dir), ("folder", spec.folder)):
+            if accepted is not None and name in accepted:
+                definition.setdefault(name, value)
         try:
             task: Objective = plugins.build("tasks", definition)
         except OptionError as error:

@@ -158,7 +158,7 @@ def isomorphic(architecture: Architecture) -> tuple[int, ...]:
 def parameter_count(
     architecture: Architecture, shape: Sequence[int], outputs: int, *, width: int = 16, depth: int = 5
 ) -> int:
-    """Trainable weights of the network, exactly; arguments as those of the network."""
+    """Trainable weights of the network, those on dead edges included, exactly; arguments as those of the network."""
     kernels = _kernels(architecture)
     count = shape[0] * width * 9 + 2 * width
     for stage in range(3):
@@ -173,8 +173,8 @@ def parameter_count(
 def multiply_adds(
     architecture: Architecture, shape: Sequence[int], outputs: int, *, width: int = 16, depth: int = 5
 ) -> int:
-    """Multiply-adds of the convolutions and the linear layer for one example, exactly."""
-    kernels = _kernels(architecture)
+    """Multiply-adds of the convolutions and the linear layer for one example, exactly; dead edges are not computed."""
+    kernels = _kernels(alive(architecture))
     height, length = shape[1], shape[2]
     count = shape[0] * width * 9 * height * length
     for stage in range(3):
@@ -189,6 +189,6 @@ def multiply_adds(
 
 
 def _kernels(architecture: Architecture) -> list[int]:
-    """Entries of each convolution's kernel; dead edges count, as the network holds them."""
+    """Entries of each convolution's kernel."""
     areas = {"nor_conv_1x1": 1, "nor_conv_3x3": 9}
     return [areas[operation] for operation in check(architecture).values() if operation in areas]

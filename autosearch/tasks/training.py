@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import inspect
 import math
 import time
 from abc import ABC, abstractmethod
@@ -43,6 +44,7 @@ from autosearch.space import (
     did_you_mean,
 )
 from autosearch.space.errors import report
+from autosearch.tasks.architectures import architecture_problems
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
 
@@ -98,7 +100,8 @@ class TrainingTask(ABC):
 
     Attributes:
         dataset: name of the data.
-        model: name of the network.
+        model: name of the network, or the user's own, `./file.py:name`: a function of the shape of an example and the
+            number of outputs, with `architecture` and other of the options below as keywords where it takes them.
         epochs: passes over the training data; the lr schedule spans them.
         batch_size: examples in an optimizer step.
         optimizer: sgd, nesterov, adam, adamw or rmsprop.
@@ -119,10 +122,12 @@ class TrainingTask(ABC):
         dropout: probability.
         norm: normalisation, or a layer that normalises and activates; None for the network's default.
         activation: name; None for the network's default.
+        architecture: what `model` builds, for those that take one; a space's parameters under `architecture`.
         train_size: examples to train on, None for all.
         val_size: examples to validate on, None for all.
         split_seed: which examples train, validate and test; the same for all trials.
         data_dir: folder of datasets, `$AUTOSEARCH_DATA` without it.
+        folder: that files of the user's code are relative to, the directory of the process without it.
         device: cpu, cuda, or auto for the GPU that the trial sees, if any.
     """
 
@@ -147,15 +152,19 @@ class TrainingTask(ABC):
     dropout: float | None = None
     norm: str | Layer | None = None
     activation: str | None = None
+    architecture: Mapping[str, Any] | None = None
     train_size: int | None = None
     val_size: int | None = None
     split_seed: int = 0
     data_dir: str | Path | None = None
+    folder: str | Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     reusable: ClassVar[bool] = True
     models: ClassVar[Mapping[str, Builder]]
-    model_arguments: ClassVar[tuple[str, ...]] = ("width", "depth", "layers", "dropout", "norm", "activation")
+    model_arguments: ClassVar[tuple[str, ...]] = (
+        "width", "depth", "layers", "dropout", "norm", "activation", "architecture",
+    )  # fmt: skip
     own_metric: ClassVar[str]
 
     _methods: ClassVar[tuple[TrainingMethod, ...]] = ()  # of an instance: set by `trained_by`
@@ -165,7 +174,7 @@ class TrainingTask(ABC):
             value = getattr(self, name, None)
             if value is not None and not holds(value):
                 raise OptionError(f"{name}: {rule}, got {value!r}.", name)
-        taken = model_options(self.models, self.model)
+        taken = self.model_options(self.model)
         for name in self.model_arguments:
             if getattr(self, name) is not None and name not in taken:
                 raise OptionError(
@@ -248,7 +257,7 @@ class TrainingTask(ABC):
         values = plugins.coerce_options(type(self), values)
         if values.get("model", self.model) != self.model:
             # Arguments meant for another network than this trial's do not bind it.
-            taken = model_options(self.models, values["model"])
+            taken = self.model_options(values["model"])
             values = {n: None for n in self.model_arguments if n not in taken} | values
         return dataclasses.replace(self, **values).trained_by(self._methods)
 
@@ -404,7 +413,15 @@ class TrainingTask(ABC):
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network named by `model` with this task's options."""
         options = {name: getattr(self, name) for name in self.model_arguments}
-        return build_model(self.models, self.model, shape, outputs, options)
+        return build_model(self.models, self.model, shape, outputs, options, self._code_folder)
+
+    def model_options(self, model: str) -> Mapping[str, inspect.Parameter]:
+        """The options that the network called `model` takes."""
+        return model_options(self.models, model, self._code_folder)
+
+    @property
+    def _code_folder(self) -> Path | None:
+        return None if self.folder is None else Path(self.folder)
 
     # -- checks --------------------------------------------------------------------------------------------
 
@@ -462,7 +479,7 @@ class TrainingTask(ABC):
                 lines += self._value_problems(name, values, models)
                 if name == "epochs" and any(isinstance(v, int) and v > self.epochs for v in values):
                     lines.append(f"space.epochs: goes beyond the epochs of the run, {self.epochs}.")
-        return lines
+        return lines + architecture_problems(self, problem.space, [str(model) for model in models])
 
     def _value_problems(self, name: str, values: list[Value], models: list[Value]) -> list[str]:
         """What is wrong with setting `name` to each of `values`; of the models it suits one is enough."""

@@ -1,13 +1,20 @@
-"""Networks that tasks train, by name. All can be traced by `torch.fx`."""
+"""Networks that tasks train, by name. All can be traced by `torch.fx`.
+
+A name is one of the tables below, of the plug-in group `autosearch.models`, or code of the user's, `./file.py:name` or
+`package.module:name`. A builder is called as `(shape, outputs, **options)`; its parameters behind these are options.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from autosearch.core import plugins
 from autosearch.core.errors import OptionError
 from autosearch.space import did_you_mean
+from autosearch.tasks.code import Code
 from autosearch.tasks.models.feedforward import Cnn, Mlp, Vgg
 from autosearch.tasks.models.language import Lstm, Transformer
 from autosearch.tasks.models.layers import ACTIVATIONS, Layer, NormAct
@@ -38,22 +45,31 @@ TABLE_MODELS: Mapping[str, Builder] = {"mlp": Mlp}
 LANGUAGE_MODELS: Mapping[str, Builder] = {"lstm": Lstm, "transformer": Transformer}
 
 
-def find_model(models: Mapping[str, Builder], name: str) -> Builder:
-    """The builder called `name`.
+def find_model(models: Mapping[str, Builder], name: str, folder: Path | None = None) -> Builder:
+    """The builder called `name`; a relative file is looked for in `folder`.
 
     Raises:
         OptionError: if there is none.
+        ResolveError: if the user's code or a plug-in cannot be loaded.
     """
-    if name not in models:
-        hint = did_you_mean(name, models)
-        raise OptionError(f"unknown model {name!r}.{hint} Known: {', '.join(models)}.", "model")
-    return models[name]
+    if name in models:
+        return models[name]
+    if ":" in name:
+        return Code(name, folder).load()
+    known = [*models, *plugins.registered("models")]
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise OptionError(f"unknown model {name!r}.{hint} Known: {', '.join(known)}.", "model")
+    found: Builder = plugins.load("models", name)
+    return found
 
 
-def model_options(models: Mapping[str, Builder], name: str) -> frozenset[str]:
-    """Names of the options that the model takes, such as `width`."""
-    parameters = inspect.signature(find_model(models, name)).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+def model_options(
+    models: Mapping[str, Builder], name: str, folder: Path | None = None
+) -> Mapping[str, inspect.Parameter]:
+    """The options that the model takes, such as `width`, by name."""
+    parameters = list(inspect.signature(find_model(models, name, folder)).parameters.values())[2:]
+    return {p.name: p for p in parameters}
 
 
 def build_model(
@@ -62,6 +78,8 @@ def build_model(
     shape: tuple[int, ...],
     outputs: int,
     options: Mapping[str, Any],
+    folder: Path | None = None,
 ) -> nn.Module:
     """A network for examples of `shape` with `outputs` outputs; options that are None keep the model's own default."""
-    return find_model(models, name)(shape, outputs, **{k: v for k, v in options.items() if v is not None})
+    given = {k: v for k, v in options.items() if v is not None}
+    return find_model(models, name, folder)(shape, outputs, **given)
