@@ -2,10 +2,11 @@
 
     python benchmarks/searchers/run.py quick|full|table [--problems a,b] [--searchers a,b] [--jobs 2]
 
-Resumes: a (problem, searcher, seed) that `results.csv` holds is not run again.
+Resumes: a (problem, searcher, seed, evaluations) that `results.csv` holds is not run again.
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import sys
@@ -18,127 +19,148 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import append, origin, read, table
-from problems import PROBLEMS, Problem
+from common import append, origin, read
+from players import HOMES, SEARCHERS, player
+from problem import Problem
+from problems import PROBLEMS, QUICK
 
 RESULTS = Path(__file__).with_name("results.csv")
-SEARCHERS: dict[str, Any] = {
-    "bayesian": "bayesian",
-    "bayesian, plain kernel": {"method": "bayesian", "conditional": False},
-    "random": "random",
-    "tpe": {"method": "optuna", "sampler": "TPESampler"},
-    "gp": {"method": "optuna", "sampler": "GPSampler"},
+RIVALS = ("random", "tpe", "gp", "ngopt", "botorch loop")
+SIZES: dict[str, tuple[int, int, Sequence[str], Sequence[str]]] = {  # seeds, evaluations, problems, searchers
+    "quick": (10, 40, tuple(QUICK), ("bayesian", *RIVALS)),
+    "full": (10, 100, tuple(PROBLEMS), ("bayesian", *RIVALS, "cma-es", "ax", "smac")),
 }
-QUICK = ("bayesian", "random", "tpe", "gp")
-SIZES = {"quick": (10, 40), "full": (10, 100)}  # seeds, evaluations
-STEPS = (10, 20, 28, 40, 70, 100)
 
 
-def run(name: str, searcher: str, seed: int, evaluations: int) -> dict[str, Any]:
-    """One study; the row holds the score after some numbers of trials (lower is better) and CPU seconds."""
+def run(name: str, searcher: str, seed: int, evaluations: int, homes: Path = HOMES) -> dict[str, Any]:
+    """One study; the row holds each improvement of the score (lower is better) and CPU seconds."""
     import torch
-
-    from autosearch.core import Study
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    begun = time.monotonic()
     problem = PROBLEMS[name]
     rng = np.random.default_rng(10_000 + seed)
-    study = Study(
-        problem.space,
-        problem.objectives,
-        constraints=problem.constraints,
-        require=problem.require,
-        searcher=SEARCHERS[searcher],
-        budget={"trials": evaluations},
-        seed=seed,
-        workers=problem.batch,
-    )
-    truths: list[dict[str, float]] = []
-    scores: list[float] = []
-    spent = 0.0
-    while len(study.history) < evaluations:
-        begun = time.process_time()
-        trials = study.ask(min(problem.batch, evaluations - len(study.history)))
-        spent += time.process_time() - begun
-        for trial in trials:
-            truth = problem.truth(trial.config, seed)
-            truths.append(truth)
-            measured = dict(truth)
-            if problem.noise:
-                measured["loss"] += problem.noise * float(rng.standard_normal())
-            study.tell(trial, measured)
-            scores.append(_score(problem, study, truths))
-    row: dict[str, Any] = {"problem": name, "searcher": searcher, "seed": seed, "evaluations": evaluations}
-    row |= {f"at_{step}": f"{scores[step - 1]:.8g}" if step <= evaluations else "" for step in STEPS}
-    return row | {"cpu_s": f"{spent / evaluations:.4f}", **origin("numpy", "torch", "botorch", "optuna")}
+    study = player(searcher, problem, seed, evaluations, homes)
+    score = Score(problem)
+    improvements: list[str] = []
+    while len(score) < evaluations:
+        configs = study.ask(min(problem.batch, evaluations - len(score)))
+        if not configs:
+            break  # the space is exhausted
+        truths = [problem.truth(config, seed) for config in configs]
+        measured = [
+            None if truth is None else _measure(problem, config, truth, seed, rng)
+            for config, truth in zip(configs, truths, strict=True)
+        ]
+        study.tell(measured)
+        for truth, seen in zip(truths, measured, strict=True):
+            if score.add(truth, seen):
+                improvements.append(f"{len(score)}:{score.value:.10g}")
+    study.close()
+    return {
+        "problem": name,
+        "family": problem.family,
+        "searcher": searcher,
+        "seed": seed,
+        "evaluations": evaluations,
+        "score": f"{score.value:.10g}",
+        "improvements": " ".join(improvements),
+        "cpu_s": f"{study.cpu_s / evaluations:.5f}",
+        "seconds": f"{time.monotonic() - begun:.1f}",
+        "library": study.version,
+        **origin("numpy", "torch", "botorch", "scikit-learn"),
+    }
 
 
-def _score(problem: Problem, study: Any, truths: Sequence[dict[str, float]]) -> float:
-    """What a user would have: the incumbent's value without noise, or minus the dominated volume."""
-    from autosearch.core.ranking import hypervolume
+def _measure(
+    problem: Problem, config: Any, truth: dict[str, float], seed: int, rng: np.random.Generator
+) -> dict[str, float]:
+    if problem.measure:
+        return problem.measure(config, seed, rng)
+    if problem.noise:
+        return truth | {"loss": truth["loss"] + problem.noise * float(rng.standard_normal())}
+    return truth
 
-    if problem.reference:
-        values = np.array([t.values for t in study.front]).reshape(-1, len(problem.reference))
-        return -hypervolume(values, np.array(problem.reference))
-    incumbent = study.history.incumbent
-    return float("inf") if incumbent is None else truths[incumbent.number]["loss"]
+
+class Score:
+    """What a user would have after each trial, the same for every searcher: the true value of the feasible
+    configuration that was measured best, or minus the dominated volume. Infinite until one is feasible.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.value, self._best = problem, math.inf, math.inf
+        self._points: list[list[float]] = []
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, truth: dict[str, float] | None, measured: dict[str, float] | None) -> bool:
+        """Count a trial; whether the score changed (noise may make it worse)."""
+        from autosearch.core.ranking import hypervolume
+
+        self._n += 1
+        if truth is None or measured is None or any(v > 0 for v in self.problem.violations(measured)):
+            return False
+        before = self.value
+        if self.problem.reference:
+            self._points.append([truth[name] for name in self.problem.objectives])
+            self.value = -hypervolume(np.array(self._points), np.array(self.problem.reference))
+        elif measured["loss"] < self._best:
+            self._best, self.value = measured["loss"], truth["loss"]
+        return self.value != before
 
 
-def _job(task: tuple[str, str, int, int]) -> dict[str, Any]:
+def _job(task: tuple[str, str, int, int, Path]) -> dict[str, Any]:
     return run(*task)
-
-
-def show(evaluations: int) -> str:
-    """Median score of each searcher on each problem with n, and mean ranks over problems and seeds."""
-    rows = [row for row in read(RESULTS) if int(row["evaluations"]) == evaluations]
-    names = [name for name in SEARCHERS if any(row["searcher"] == name for row in rows)]
-    last = f"at_{evaluations}"
-    cells, ranks = [], {name: [] for name in names}
-    for problem in PROBLEMS:
-        own = {
-            name: {row["seed"]: row for row in rows if (row["problem"], row["searcher"]) == (problem, name)}
-            for name in names
-        }
-        line = [problem]
-        for name in names:
-            values = [float(row[last]) for row in own[name].values()]
-            line.append(f"{np.median(values):.4g} ({len(values)})" if values else "")
-        cells.append(line)
-        for seed in set.intersection(*(set(found) for found in own.values())) if names else ():
-            values = np.array([float(own[name][seed][last]) for name in names])
-            for i, name in enumerate(names):
-                ranks[name].append(1 + (values < values[i]).sum() + ((values == values[i]).sum() - 1) / 2)
-    cells.append(["mean rank", *(f"{np.mean(r):.2f} ({len(r)})" if r else "" for r in ranks.values())])
-    cpu = [[float(row["cpu_s"]) for row in rows if row["searcher"] == name] for name in names]
-    cells.append(["CPU s a trial", *(f"{np.median(values):.3f}" for values in cpu)])
-    return table([f"after {evaluations} trials, median (n)", *names], cells)
 
 
 def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("size", choices=[*SIZES, "table"])
-    parser.add_argument("--problems", default=",".join(PROBLEMS))
-    parser.add_argument("--searchers", default=",".join(QUICK))
-    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--problems", help="of these alone, divided by commas")
+    parser.add_argument("--searchers", help=f"of {', '.join(SEARCHERS)}")
+    parser.add_argument("--seeds", type=int, help="how many, from --first")
+    parser.add_argument("--first", type=int, default=0, help="reported seeds are 0 and up, others 100 and up")
+    parser.add_argument("--evaluations", type=int)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rivals", type=Path, default=HOMES, help="folder of the rivals' environments")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    seeds, evaluations = SIZES.get(arguments.size, SIZES["quick"])
-    if arguments.size != "table":
-        done = {(r["problem"], r["searcher"], int(r["seed"]), int(r["evaluations"])) for r in read(RESULTS)}
-        tasks = [
-            (problem, searcher, seed, evaluations)
-            for seed in range(arguments.seeds or seeds)
-            for problem in arguments.problems.split(",")
-            for searcher in arguments.searchers.split(",")
-        ]
-        tasks = [task for task in tasks if task not in done]
-        with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-            for row in pool.imap_unordered(_job, tasks):
-                append(RESULTS, [row])
-                print(row["problem"], row["searcher"], row["seed"], row[f"at_{evaluations}"], flush=True)
-    print(show(evaluations))
+    if arguments.size == "table":
+        from report import show
+
+        print(show(read(arguments.results), arguments.evaluations or SIZES["quick"][1]))
+        return
+    seeds, evaluations, problems, searchers = SIZES[arguments.size]
+    evaluations = arguments.evaluations or evaluations
+    problems = arguments.problems.split(",") if arguments.problems else problems
+    searchers = arguments.searchers.split(",") if arguments.searchers else searchers
+    data = Path(os.environ.get("AUTOSEARCH_DATA", ""))
+    for name in [
+        name for name in problems if PROBLEMS[name].data and not (data / str(PROBLEMS[name].data)).exists()
+    ]:
+        print(f"{name}: skipped, for $AUTOSEARCH_DATA holds no {PROBLEMS[name].data}", flush=True)
+        problems = [other for other in problems if other != name]
+    done = {
+        (row["problem"], row["searcher"], int(row["seed"]), int(row["evaluations"]))
+        for row in read(arguments.results)
+    }
+    tasks = [
+        (*key, arguments.rivals)
+        for seed in range(arguments.first, arguments.first + (arguments.seeds or seeds))
+        for problem in problems
+        for searcher in searchers
+        if (key := (problem, searcher, seed, evaluations)) not in done
+    ]
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
+        for row in pool.imap_unordered(_job, tasks):
+            append(arguments.results, [row])
+            print(row["problem"], row["searcher"], row["seed"], row["score"], row["cpu_s"], flush=True)
 
 
 if __name__ == "__main__":
