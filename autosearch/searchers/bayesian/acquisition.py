@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from botorch.acquisition.analytic import _log_ei_helper
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.sampling.qmc import NormalQMCEngine
@@ -22,7 +21,8 @@ from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from autosearch.searchers.bayesian.gp import GaussianProcess, Independent
+from autosearch.searchers.bayesian.gp import GaussianProcess, Given, Independent
+from autosearch.searchers.bayesian.improvement import log_improvement
 
 Acquisition = Callable[[Tensor], Tensor]
 """Points (n, D) -> (n,) log values, differentiable."""
@@ -30,6 +30,7 @@ Acquisition = Callable[[Tensor], Tensor]
 SAMPLES = 32
 # Below this share of noise in the variance of an observation, the values at observed points count as known.
 QUIET = 1e-4
+_JITTER = 1e-6  # relative to the variance, where samples are taken as known
 _MOST_QUASI = 1000  # columns of a Sobol sequence; building one of more takes longer than it helps
 
 
@@ -42,7 +43,7 @@ class LogImprovement:
     expected improvement, and these are averaged.
 
     Args:
-        model: of the objective.
+        models: of the objective, all of the same observations; the improvement is averaged over them.
         pending: (p, D) points whose results are to come.
         counts: (n,) bool: observed points that improvement is measured from.
         pending_counts: (p,) bool: the same for pending points.
@@ -52,7 +53,7 @@ class LogImprovement:
 
     def __init__(
         self,
-        model: GaussianProcess,
+        models: Sequence[GaussianProcess],
         pending: Tensor,
         counts: Tensor,
         pending_counts: Tensor,
@@ -60,53 +61,47 @@ class LogImprovement:
         *,
         certain: bool = False,
     ) -> None:
-        self.model = model
-        self.L: Tensor | None = None
-        quiet = certain or model.noise_share < QUIET
-        observed, index = _distinct(model.X)
+        observed, index = _distinct(models[0].X)
         counted = torch.zeros(len(observed), dtype=torch.bool)
         counted[index[counts]] = True
-        if quiet and not len(pending):
-            self.best = model.moments(observed[counted])[0].max()[None]
-            return
-        self.F = torch.cat([observed, pending])
-        mean, covariance = model.joint(self.F)
-        known = len(observed) if quiet else 0
-        jitter = 1e-6 * model.hyper.variance
-        count = len(self.F) - known
-        base = _normal(count, seed)
-        root = torch.linalg.cholesky(covariance[known:, known:] + jitter * torch.eye(count, dtype=mean.dtype))
-        f = mean[:, None].repeat(1, SAMPLES)
-        f[known:] += root @ base.T
-        eye = torch.eye(len(self.F), dtype=mean.dtype)
-        self.L = torch.linalg.cholesky(model.kernel(self.F, self.F, model.hyper) + jitter * eye)
-        self.alpha = torch.cholesky_solve(f - model.constant, self.L)
-        self.best = f[torch.cat([counted, pending_counts])].max(dim=0).values
-
-    def __call__(self, X: Tensor) -> Tensor:
-        if self.L is None:
-            mean, variance = self.model.moments(X)
-            mean = mean[:, None]
+        quiet = [certain or model.noise_share < QUIET for model in models]
+        if all(quiet) and not len(pending):
+            parts = [model.given for model in models]
+            best = [model.moments(observed[counted])[0].max()[None] for model in models]
         else:
-            cross = self.model.kernel(X, self.F, self.model.hyper)
-            mean = self.model.constant + cross @ self.alpha
-            solved = torch.linalg.solve_triangular(self.L, cross.mT, upper=False)
-            floor = 1e-10 * float(self.model.hyper.variance)
-            variance = (self.model.hyper.variance - solved.square().sum(0)).clamp_min(floor)
-        sigma = variance.sqrt()[:, None]
-        values: Tensor = _log_ei_helper((mean - self.best) / sigma) + sigma.log()
-        return values.logsumexp(1) - math.log(values.shape[1])
-
-
-class Mean:
-    """Logarithm of the mean of what several acquisitions are logarithms of."""
-
-    def __init__(self, parts: Sequence[Acquisition]) -> None:
-        self.parts = tuple(parts)
+            F = torch.cat([observed, pending])
+            every = torch.cat([counted, pending_counts])
+            parts, best = [], []
+            for model, known in zip(models, quiet, strict=True):
+                f = _samples(model, F, len(observed) if known else 0, seed)
+                parts.append(_given(model, F, f))
+                best.append(f[every].max(dim=0).values)
+        self._given = Given.stack(parts)
+        self.best = torch.stack(best)
 
     def __call__(self, X: Tensor) -> Tensor:
-        values = torch.stack([part(X) for part in self.parts])
-        return values.logsumexp(0) - math.log(len(self.parts))
+        mean, variance = self._given.moments(X)
+        values = log_improvement(mean, variance, self.best)
+        return values.logsumexp(0) - math.log(len(values))
+
+
+def _samples(model: GaussianProcess, F: Tensor, known: int, seed: int) -> Tensor:
+    """(k, S) samples of the function at `F`, of which the first `known` are taken at their means."""
+    mean, covariance = model.joint(F)
+    count = len(F) - known
+    noise = _JITTER * model.hyper.variance * torch.eye(count, dtype=mean.dtype)
+    f = mean[:, None].repeat(1, SAMPLES)
+    if count:
+        f[known:] += torch.linalg.cholesky(covariance[known:, known:] + noise) @ _normal(count, seed).T
+    return f
+
+
+def _given(model: GaussianProcess, F: Tensor, f: Tensor) -> Given:
+    """The function of which `f` (k, S) are the values at `F` (k, D)."""
+    noise = _JITTER * model.hyper.variance * torch.eye(len(F), dtype=F.dtype)
+    L = torch.linalg.cholesky(model.kernel(F, F, model.hyper) + noise)
+    alpha = torch.cholesky_solve(f - model.constant, L)
+    return Given(model.kernel, model.hyper, F, L, alpha, model.constant)
 
 
 def _normal(count: int, seed: int) -> Tensor:

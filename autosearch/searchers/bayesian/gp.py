@@ -15,6 +15,7 @@ Symbols:
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +30,63 @@ from autosearch.searchers.bayesian.likelihood import factorise, fit, likeliest_m
 
 _MOST_FITTED = 300  # more observations hardly move the hyperparameters and cost their cube
 _FEW_FITTED = 100
+_FLOOR = 1e-12  # least variance left, relative to that of the function
+
+
+class Given:
+    """What is believed about a function whose values at some points are taken as given, in several versions.
+
+    Args:
+        kernel: the covariance.
+        hyper: its hyperparameters; one set, or h of them.
+        F: (k, D) the points.
+        L: (…, k, k) Cholesky factor of the covariance of the values there.
+        alpha: (…, k, S) that covariance's inverse times the values less `constant`, S versions of them.
+        constant: (…,) the mean.
+    """
+
+    def __init__(
+        self, kernel: MixedKernel, hyper: Hyper, F: Tensor, L: Tensor, alpha: Tensor, constant: Tensor
+    ) -> None:
+        self.kernel, self.hyper, self.F, self.L, self.alpha = kernel, hyper, F, L, alpha
+        self.constant, self.sides = constant, kernel.sides(F)
+
+    @classmethod
+    def stack(cls, parts: "Sequence[Given]") -> "Given":
+        """Several, of the same points and numbers of versions, as one."""
+        one = parts[0]
+        L, alpha, constant = (
+            torch.stack([getattr(part, name) for part in parts]) for name in ("L", "alpha", "constant")
+        )
+        return cls(one.kernel, Hyper.stack([part.hyper for part in parts]), one.F, L, alpha, constant)
+
+    def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (…, n, S) and variance (…, n) at `X` (n, D)."""
+        return cast(tuple[Tensor, Tensor], _Moments.apply(X, self))  # type: ignore[no-untyped-call]
+
+
+class _Moments(torch.autograd.Function):
+    """`Given.moments` with its slopes by the points."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        cross, parts = given.kernel.parts(given.kernel.sides(X), given.sides, given.hyper)
+        mean = given.constant[..., None, None] + cross @ given.alpha
+        solved = torch.linalg.solve_triangular(given.L, cross.mT, upper=False)
+        s2 = given.hyper.variance[..., None]
+        variance = s2 - solved.square().sum(-2)
+        floor = _FLOOR * s2
+        if ctx.needs_input_grad[0]:
+            ctx.kept = (X, given, parts, solved, variance > floor)
+        return mean, torch.maximum(variance, floor)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        X, given, parts, solved, above = ctx.kept
+        by_mean, by_variance = slopes
+        pull = torch.linalg.solve_triangular(given.L.mT, solved, upper=True).mT
+        V = by_mean @ given.alpha.mT - pull * (2 * by_variance * above).unsqueeze(-1)
+        return given.kernel.slope_of_points(V, parts, X, given.hyper), None
 
 
 class GaussianProcess(Model):
@@ -50,6 +108,7 @@ class GaussianProcess(Model):
         self.kernel, self.hyper, self.X, self.y, self.known = kernel, hyper, X, y, known
         self.L, _ = factorise(kernel(X, X, hyper), noise_of(hyper, known), hyper.variance)
         self.constant, self.alpha = likeliest_mean(self.L, y)
+        self.given = Given(kernel, hyper, X, self.L, self.alpha[:, None], self.constant)
 
     @classmethod
     def fitted(
@@ -94,11 +153,8 @@ class GaussianProcess(Model):
 
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the latent function at `X` (n, D), each (n,)."""
-        cross = self.kernel(X, self.X, self.hyper)
-        mean = self.constant + cross @ self.alpha
-        solved = torch.linalg.solve_triangular(self.L, cross.mT, upper=False)
-        variance = self.hyper.variance - solved.square().sum(-2)
-        return mean, variance.clamp_min(1e-12 * float(self.hyper.variance))
+        mean, variance = self.given.moments(X)
+        return mean[:, 0], variance
 
     def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (…, q) and covariance (…, q, q) of the latent function at `X` (…, q, D)."""

@@ -25,7 +25,7 @@ which is positive definite for rho in [0, 1]: a constant feature that all share,
 Slopes are written out: at a few hundred observations automatic differentiation took most of the time of a fit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ from autosearch.searchers.bayesian.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Hyper:
-    """Hyperparameters in natural units.
+    """Hyperparameters in natural units; several sets of them where all have a further dimension in front.
 
     Attributes:
         lengths: (numeric,) lengthscales in the unit cube, all numeric columns in order.
@@ -53,6 +53,12 @@ class Hyper:
     rhos: Tensor
     variance: Tensor
     noise: Tensor
+
+    @classmethod
+    def stack(cls, sets: "Sequence[Hyper]") -> "Hyper":
+        """Several sets as one."""
+        parts = ((h.lengths, h.weights, h.rhos, h.variance, h.noise) for h in sets)
+        return cls(*(torch.stack(values) for values in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Part:
 def _evaluate(block: _Block, X: Side, Z: Side, hyper: Hyper, rho: Tensor | None) -> Part:
     part = Part(block)
     if X.numbers is not None and Z.numbers is not None:
-        lengths = hyper.lengths[block.lengths]
+        lengths = hyper.lengths[..., block.lengths].unsqueeze(-2)
         A = X.numbers / lengths
         B = A if Z is X else Z.numbers / lengths
         squared = torch.matmul(A, B.mT).mul_(-2.0)
@@ -142,9 +148,10 @@ def _evaluate(block: _Block, X: Side, Z: Side, hyper: Hyper, rho: Tensor | None)
         part.decay = torch.exp(-part.root)
         part.inside = squared.mul_(5.0 / 3.0).add_(part.root).add_(1.0).mul_(part.decay)
     if X.hot is not None and Z.hot is not None:
-        weights = hyper.weights[block.weights]
+        weights = hyper.weights[..., block.weights].unsqueeze(-2)
         part.hot = X.hot
-        part.same = torch.matmul(X.hot * weights[block.column], Z.hot.mT).sub_(weights.sum()).exp_()
+        part.same = torch.matmul(X.hot * weights[..., block.column], Z.hot.mT)
+        part.same = part.same.sub_(weights.sum(-1, keepdim=True)).exp_()
         part.inside = part.same if part.inside is None else part.inside * part.same
     part.factor = part.inside
     if X.flag is not None and Z.flag is not None and rho is not None:
@@ -227,9 +234,9 @@ class MixedKernel:
 
     def parts(self, X: list[Side], Z: list[Side], hyper: Hyper) -> tuple[Tensor, list[Part]]:
         """The covariance of two sets of points, and what it is the product of."""
-        rhos = [None, *hyper.rhos]
+        rhos = [None, *hyper.rhos[..., None, None].unbind(-3)]
         parts = [_evaluate(*block, hyper, rho) for *block, rho in zip(self._blocks, X, Z, rhos, strict=True)]
-        product = hyper.variance * _there(parts[0].factor)
+        product = hyper.variance[..., None, None] * _there(parts[0].factor)
         for part in parts[1:]:
             product *= _there(part.factor)
         return product, parts
@@ -255,8 +262,8 @@ class MixedKernel:
             if second:
                 pull, A, B = pull.mT, B, A
             own = 2.0 * (pull.sum(-1, keepdim=True) * A - pull @ B)
-            own = own / hyper.lengths[part.block.lengths]
-            # Points that all batches share collect the slopes of all.
+            own = own / hyper.lengths[..., part.block.lengths].unsqueeze(-2)
+            # Points that all batches or sets of hyperparameters share collect the slopes of all.
             own = own.sum_to_size(*X.shape[:-1], own.shape[-1])
             found.index_add_(-1, part.block.numeric, own)
         return found
@@ -277,7 +284,7 @@ class MixedKernel:
             block, inside = part.block, _there(part.inside)
             if part.rho is not None:
                 by_rho = (slope * (2 * part.rho * _there(part.both) * (1 - inside) + _there(part.one))).sum()
-                rhos[group] = by_rho * part.rho * (1 - part.rho)
+                rhos[group] = by_rho * hyper.rhos[group] * (1 - hyper.rhos[group])
                 group += 1
             within = part.slope_of_inside(slope)
             if part.A is not None:
@@ -294,7 +301,7 @@ class MixedKernel:
 
 def _slopes_of_factors(V: Tensor, parts: list[Part], hyper: Hyper) -> list[tuple[Part, Tensor]]:
     """Each part with the slopes by its factor: V times all others. Products, for a factor may be 0."""
-    V = hyper.variance * V
+    V = hyper.variance[..., None, None] * V
     after = [V]
     for part in parts[:0:-1]:
         after.append(after[-1] * _there(part.factor))

@@ -10,7 +10,7 @@ import torch
 from autosearch.core import History, OptionError, Problem, Suggestion
 from autosearch.core.ranking import ranks
 from autosearch.core.seeds import derive_rng, derive_seed
-from autosearch.searchers.bayesian.acquisition import Acquisition, LogHypervolume, LogImprovement, Mean, Sum
+from autosearch.searchers.bayesian.acquisition import Acquisition, LogHypervolume, LogImprovement, Sum
 from autosearch.searchers.bayesian.beliefs import NUMERICAL, Beliefs, believe
 from autosearch.searchers.bayesian.data import Data, gather, has_partial
 from autosearch.searchers.bayesian.design import initial_config, initial_size
@@ -203,11 +203,7 @@ class _Batch:
             for limit in beliefs.limits if len(pending) else ():
                 likely &= limit(pending) > np.log(0.5)
             model = beliefs.objectives[0].model
-            parts = [
-                LogImprovement(each, pending, beliefs.feasible, likely, seed)
-                for each in (model, *model.others)
-            ]
-        return parts[0] if len(parts) == 1 else Mean(parts)
+            return LogImprovement([model, *model.others], pending, beliefs.feasible, likely, seed)
 
     def _volume(self, beliefs: Beliefs, pending: torch.Tensor, seed: int) -> LogHypervolume:
         models = [belief.model for belief in beliefs.objectives]

@@ -77,7 +77,7 @@ class Surrogate:
         every = torch.ones(len(model.X), dtype=torch.bool)
         nothing = torch.empty(0, model.X.shape[1], dtype=torch.float64)
         with single_threaded(), torch.no_grad():
-            improvement = LogImprovement(model, nothing, every, every[:0], seed=0, certain=True)
+            improvement = LogImprovement([model], nothing, every, every[:0], seed=0, certain=True)
             values = improvement(self._points(X)).numpy()
         return np.asarray(values + np.log(self.belief.outcome.spread * self.belief.outcome.scale))
 

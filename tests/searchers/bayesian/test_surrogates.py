@@ -12,6 +12,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from autosearch.searchers.bayesian.acquisition import LogImprovement
 from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.grid_surrogate import GridSurrogate, log_expected_improvement
+from autosearch.searchers.bayesian.improvement import log_h
 from autosearch.searchers.bayesian.kernel import MixedKernel
 from autosearch.searchers.bayesian.layout import Group, Layout
 from autosearch.searchers.bayesian.likelihood import (
@@ -37,7 +38,7 @@ def model(noise=1e-6):
 def test_improvement_equals_botorch_where_observed_values_are_certain():
     gp = model(0.01)
     every = torch.ones(15, dtype=torch.bool)
-    ours = LogImprovement(gp, gp.X[:0], every, every[:0], seed=0, certain=True)
+    ours = LogImprovement([gp], gp.X[:0], every, every[:0], seed=0, certain=True)
     at = torch.from_numpy(RNG.random((40, 2)))
     theirs = LogExpectedImprovement(gp, best_f=gp.moments(gp.X)[0].max())
     assert torch.allclose(ours(at), theirs(at.unsqueeze(1)), rtol=1e-5, atol=1e-5)
@@ -49,7 +50,7 @@ def test_improvement_with_pending_points_is_the_mean_over_conditioned_models():
         torch.ones(15, dtype=torch.bool),
         torch.tensor([[0.9, 0.1], [0.5, 0.5]], dtype=torch.float64),
     )
-    ours = LogImprovement(gp, pending, every, torch.ones(2, dtype=torch.bool), seed=0, certain=True)
+    ours = LogImprovement([gp], pending, every, torch.ones(2, dtype=torch.bool), seed=0, certain=True)
     at = torch.from_numpy(RNG.random((20, 2)))
     # The same by conditioning one process per sample of the pending values and asking BoTorch.
     mean, covariance = gp.joint(pending)
@@ -70,7 +71,7 @@ def test_noisy_improvement_prefers_what_is_unknown_at_observed_points():
     every = torch.ones(15, dtype=torch.bool)
     best = int(quiet.y.argmax())
     values = [
-        LogImprovement(gp, gp.X[:0], every, every[:0], seed=0)(gp.X[best][None]) for gp in (quiet, noisy)
+        LogImprovement([gp], gp.X[:0], every, every[:0], seed=0)(gp.X[best][None]) for gp in (quiet, noisy)
     ]
     assert torch.isfinite(values[1]).all()
     assert float(values[0]) < float(values[1])
@@ -79,7 +80,7 @@ def test_noisy_improvement_prefers_what_is_unknown_at_observed_points():
 def test_improvement_has_finite_gradients_far_from_any_hope():
     gp = model()
     every = torch.ones(15, dtype=torch.bool)
-    improvement = LogImprovement(gp, gp.X[:0], every, every[:0], seed=0)
+    improvement = LogImprovement([gp], gp.X[:0], every, every[:0], seed=0)
     at = torch.cat([gp.X, gp.X + 1e-9]).requires_grad_(True)
     (gradient,) = torch.autograd.grad(improvement(at).sum(), at)
     assert torch.isfinite(gradient).all()
@@ -248,4 +249,33 @@ def test_slopes_of_covariances_by_points_are_those_of_finite_differences():
     X = torch.stack([points(3, 1), points(3, 2)])
     assert torch.autograd.gradcheck(
         lambda moving: kernel(X, Z.index_copy(-1, torch.tensor(relaxed), moving), hyper), (moving,)
+    )
+
+
+def test_log_of_the_improvement_is_botorchs_with_its_slope():
+    u = torch.cat([-torch.logspace(-2, 9, 200).double(), torch.linspace(-3, 30, 400).double()])
+    u.requires_grad_(True)
+    value, slope = log_h(u.detach())
+    theirs = _log_ei_helper(u)
+    assert torch.allclose(value, theirs, rtol=1e-9, atol=1e-9)
+    (expected,) = torch.autograd.grad(theirs.sum(), u)
+    assert torch.allclose(slope, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [1e-9, 0.3])
+def test_slopes_of_the_improvement_over_several_models_are_those_of_finite_differences(noise):
+    kernel, rng = MixedKernel(NESTED), np.random.default_rng(5)
+    y, known = torch.from_numpy(rng.standard_normal(9)), torch.full((9,), noise).double()
+    thetas = [np.append(rng.normal(size=len(NESTED.choices) + 8), [0.3, -3.0]) for _ in range(3)]
+    models = [GaussianProcess(kernel, unpack(theta, kernel), points(9), y, known) for theta in thetas]
+    every = torch.ones(9, dtype=torch.bool)
+    improvement = LogImprovement(models, points(9)[:0], every, every[:0], seed=0)
+    alone = [
+        LogImprovement([model], points(9)[:0], every, every[:0], seed=0)(points(4, 7)) for model in models
+    ]
+    assert torch.allclose(improvement(points(4, 7)), torch.stack(alone).logsumexp(0) - np.log(3))
+    relaxed = torch.tensor([0, 1, 3, 4, 6, 9])
+    start = points(4, 7)[:, relaxed].requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda moving: improvement(points(4, 7).index_copy(1, relaxed, moving)), start
     )
