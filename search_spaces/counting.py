@@ -24,4 +24,5 @@ def multiply_adds(model: nn.Module, shape: Sequence[int], *, dtype: torch.dtype 
     hollow = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         hollow(torch.zeros((1, *shape), dtype=dtype, device="meta"))
-    return counter.get_total_flops() // 2
+    flops: int = counter.get_total_flops()
+    return flops // 2
