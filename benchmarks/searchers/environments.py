@@ -14,7 +14,10 @@ from pathlib import Path
 from players import HOMES
 
 PACKAGES = {
-    "nevergrad": ["nevergrad==1.0.12"],
+    "nevergrad": [
+        "nevergrad==1.0.12",
+        "numpy==2.2.6",
+    ],  # its meta-model calls float() on arrays, an error since 2.4
     "ax": ["ax-platform==1.3.1", "torch==2.13.0"],
     "smac": ["smac==2.4.1"],
 }
