@@ -65,16 +65,11 @@ class GridSurrogate:
         span = span or float(np.ptp(x)) or 1.0
         scale = float(np.std(y)) or 1.0
         z, noise_z = y / scale, v / scale**2
-        distance = np.abs(x[:, None] - x[None, :]) / span
-        best = (-math.inf, 1.0, 1.0, 0.0)
-        for length in _LENGTHS:
-            correlation = _matern(distance / length)
-            for variance in _VARIANCES:
-                posterior, mean = _posterior(correlation, z, noise_z, length, variance)
-                if posterior > best[0]:
-                    best = (posterior, float(length), float(variance), mean)
-        _, length, variance, mean = best
-        return cls(x, y, v, length * span, variance * scale**2, mean * scale)
+        correlation = _matern(np.abs(x[:, None] - x[None, :]) / (span * _LENGTHS[:, None, None]))
+        posterior, mean = _posterior(correlation, z, noise_z)
+        i, j = np.unravel_index(int(posterior.argmax()), posterior.shape)
+        best_mean = float(mean[i, j]) * scale
+        return cls(x, y, v, float(_LENGTHS[i]) * span, float(_VARIANCES[j]) * scale**2, best_mean)
 
     def predict(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the function at `t`, each (k,)."""
@@ -104,22 +99,24 @@ def _matern(r: np.ndarray) -> np.ndarray:
     return np.asarray((1.0 + root + root**2 / 3.0) * np.exp(-root))
 
 
-def _posterior(
-    correlation: np.ndarray, z: np.ndarray, noise: np.ndarray, length: float, variance: float
-) -> tuple[float, float]:
-    """Log posterior density of the hyperparameters up to a constant, and the likeliest mean."""
-    K = variance * correlation
-    K[np.diag_indices_from(K)] += noise + _JITTER * variance
-    try:
-        L = np.linalg.cholesky(K)
-    except np.linalg.LinAlgError:
-        return -math.inf, 0.0
+def _posterior(correlation: np.ndarray, z: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log posterior density of the hyperparameters up to a constant, and the likeliest mean; both (lengths, variances).
+
+    Args:
+        correlation: (lengths, n, n).
+        z: (n,) values.
+        noise: (n,) variances of them.
+    """
+    diagonal = noise + _JITTER * _VARIANCES[:, None]
+    K = _VARIANCES[:, None, None] * correlation[:, None] + diagonal[..., None] * np.eye(len(z))
+    L = np.linalg.cholesky(K)
     half = np.linalg.solve(L, np.column_stack([z, np.ones_like(z)]))
-    a, b = half[:, 0], half[:, 1]
-    mean = float((a @ b) / (b @ b))
-    likelihood = -0.5 * float(np.square(a - mean * b).sum()) - float(np.log(np.diag(L)).sum())
+    a, b = half[..., 0], half[..., 1]
+    mean = (a * b).sum(-1) / (b * b).sum(-1)
+    misfit = np.square(a - mean[..., None] * b).sum(-1)
+    likelihood = -0.5 * misfit - np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
     # Log-normal beliefs around half the interval and the variance of the values.
-    belief = -0.5 * (math.log(length / 0.5) / 1.0) ** 2 - 0.5 * math.log(variance) ** 2
+    belief = -0.5 * np.log(_LENGTHS[:, None] / 0.5) ** 2 - 0.5 * np.log(_VARIANCES) ** 2
     return likelihood + belief, mean
 
 

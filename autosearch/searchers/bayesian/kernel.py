@@ -226,7 +226,7 @@ class MixedKernel:
 
     def __call__(self, X: Tensor, Z: Tensor, hyper: Hyper) -> Tensor:
         """Covariance of the latent function at `X` and `Z`, (…, n, k); differentiable in both, not in `hyper`."""
-        return cast(Tensor, _Covariance.apply(X, Z, self, hyper))
+        return cast(Tensor, _Covariance.apply(X, Z, self, hyper))  # type: ignore[no-untyped-call]
 
     def sides(self, X: Tensor) -> list[Side]:
         """What the blocks see of points."""
@@ -235,7 +235,10 @@ class MixedKernel:
     def parts(self, X: list[Side], Z: list[Side], hyper: Hyper) -> tuple[Tensor, list[Part]]:
         """The covariance of two sets of points, and what it is the product of."""
         rhos = [None, *hyper.rhos[..., None, None].unbind(-3)]
-        parts = [_evaluate(*block, hyper, rho) for *block, rho in zip(self._blocks, X, Z, rhos, strict=True)]
+        parts = [
+            _evaluate(block, x, z, hyper, rho)
+            for block, x, z, rho in zip(self._blocks, X, Z, rhos, strict=True)
+        ]
         product = hyper.variance[..., None, None] * _there(parts[0].factor)
         for part in parts[1:]:
             product *= _there(part.factor)

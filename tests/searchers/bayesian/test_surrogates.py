@@ -259,7 +259,9 @@ def test_log_of_the_improvement_is_botorchs_with_its_slope():
     theirs = _log_ei_helper(u)
     assert torch.allclose(value, theirs, rtol=1e-9, atol=1e-9)
     (expected,) = torch.autograd.grad(theirs.sum(), u)
-    assert torch.allclose(slope, expected, rtol=1e-6)
+    far = u < -1e4  # where theirs loses digits: the slope is -u + 2 / u there
+    assert torch.allclose(slope[~far], expected[~far], rtol=1e-6)
+    assert torch.allclose(slope[far], -u[far], rtol=1e-7)
 
 
 @pytest.mark.parametrize("noise", [1e-9, 0.3])
