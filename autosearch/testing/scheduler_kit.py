@@ -125,9 +125,12 @@ class SchedulerKit:
     Attributes:
         absolute: set it where the scheduler judges trials by bounds, not against each other: the best one may be
             stopped then.
+        looks_back: set it where a trial may be stopped, at a step to which no other came, for what it measured
+            before.
     """
 
     absolute = False
+    looks_back = False
 
     def scheduler(self) -> Scheduler:
         """A fresh scheduler; called several times."""
@@ -165,7 +168,7 @@ class SchedulerKit:
             witness = Witness(self.scheduler())
             simulate(witness, Curves(nan_every=7), **options)
             for call in witness.decisions:
-                if call.trial is not None and _sole_best(call.history, call.trial):
+                if call.trial is not None and _sole_best(call.history, call.trial, alone=not self.looks_back):
                     _require(
                         call.answer is not Decision.STOP,
                         f"trial {call.trial.number}, the best at step {call.trial.step}, was stopped",
@@ -212,7 +215,8 @@ class SchedulerKit:
         )
         for trial in study.history:
             steps = {report.step for report in trial.reports}
-            missing = [s for s in milestones if 0 < s <= min(trial.step, LAST) and s not in steps]
+            begun = trial.transitions[0].step  # above 0 where it started from a parent's checkpoint
+            missing = [s for s in milestones if begun < s <= min(trial.step, LAST) and s not in steps]
             _require(not missing, f"trial {trial.number} lost its reports at {missing}")
 
     def test_proposals_name_paused_trials_or_parents(self) -> None:
@@ -255,12 +259,13 @@ def _ends(study: Study) -> list[tuple[State, int]]:
     return [(trial.state, trial.step) for trial in study.history]
 
 
-def _sole_best(history: History, trial: Trial) -> bool:
-    """Whether every other trial that came to this step was worse there."""
+def _sole_best(history: History, trial: Trial, *, alone: bool) -> bool:
+    """Whether every other trial that came to this step was worse there; `alone`: also where none came."""
     step = trial.reports[-1].step
     mine = _standing(history, trial, step)
-    others = [_standing(history, other, step) for other in history if other.number != trial.number]
-    return not math.isnan(mine[1]) and all(mine < other for other in others if other is not None)
+    standings = [_standing(history, other, step) for other in history if other.number != trial.number]
+    others = [other for other in standings if other is not None]
+    return not math.isnan(mine[1]) and all(mine < other for other in others) and (alone or bool(others))
 
 
 def _standing(history: History, trial: Trial, step: int) -> Any:

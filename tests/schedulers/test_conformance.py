@@ -16,6 +16,15 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "hyperband": {"method": "hyperband"},
     "hyperband, pausing": {"method": "hyperband", "pause": True},
     "median": {"method": "median"},
+    "pbt": {"method": "pbt", "population": 5, "interval": 3},
+    "pbt, every way to change": {
+        "method": "pbt",
+        "population": 8,
+        "quantile": 0.5,
+        "vary": ["x", "rate"],
+        "resample": 0.5,
+        "factors": [0.5, 2],
+    },
     "threshold": {"method": "threshold", "above": 1.2, "at": 3},
 }
 TESTS = [name for name in vars(SchedulerKit) if name.startswith("test_")]
@@ -26,6 +35,7 @@ TESTS = [name for name in vars(SchedulerKit) if name.startswith("test_")]
 def test_built_in_scheduler(name: str, test: str) -> None:
     class Kit(SchedulerKit):
         absolute = name == "threshold"
+        looks_back = name.startswith("pbt")
 
         def scheduler(self) -> Scheduler:
             found: Scheduler = build("schedulers", BUILT_IN[name])
