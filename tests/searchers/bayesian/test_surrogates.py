@@ -261,7 +261,7 @@ def test_log_of_the_improvement_is_botorchs_with_its_slope():
     (expected,) = torch.autograd.grad(theirs.sum(), u)
     far = u < -1e4  # where theirs loses digits: the slope is -u + 2 / u there
     assert torch.allclose(slope[~far], expected[~far], rtol=1e-6)
-    assert torch.allclose(slope[far], -u[far], rtol=1e-7)
+    assert torch.allclose(slope[far], -u[far], rtol=1e-6)
 
 
 @pytest.mark.parametrize("noise", [1e-9, 0.3])
