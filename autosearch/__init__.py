@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Trial,
     )
     from autosearch.methods.autolrs import AutoLRS
+    from autosearch.methods.pruning import load_pruned, prune
     from autosearch.runners.session import get_checkpoint, report
     from autosearch.space import (
         Categorical,
@@ -59,6 +60,7 @@ _HOMES = {
         "Trial",
     ),
     "autosearch.methods.autolrs": ("AutoLRS",),
+    "autosearch.methods.pruning": ("load_pruned", "prune"),
     "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.space": (
         "Categorical",

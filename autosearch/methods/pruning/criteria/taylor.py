@@ -1,0 +1,48 @@
+"""What removing a channel does to the loss, to first order."""
+
+import copy
+
+import torch
+from torch import nn
+
+from autosearch.methods.pruning.criteria.base import Context, criterion, unit_weights
+from autosearch.methods.pruning.errors import PruningError
+from autosearch.methods.pruning.groups import Groups
+
+
+@criterion("taylor")
+class Taylor:
+    """`(sum_m w_m * dL/dw_m)^2` of all weights of a unit, averaged over batches.
+
+    Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equation 8.
+    Differs from the paper: the weights of all coupled layers count, not those of one layer or gate.
+    """
+
+    def scores(self, model: nn.Module, groups: Groups, context: Context) -> list[torch.Tensor]:
+        """Squared first-order change of the loss.
+
+        Raises:
+            PruningError: without batches or a loss.
+        """
+        if not context.batches or context.loss is None:
+            raise PruningError("taylor: needs data; give batches of training data and a loss.")
+        probe = copy.deepcopy(model).eval()
+        for parameter in probe.parameters():
+            parameter.requires_grad_(True)
+        total = [torch.zeros(len(group)) for group in groups.groups]
+        for batch in context.batches:
+            parameters = list(probe.parameters())
+            with torch.enable_grad():
+                gradients = torch.autograd.grad(context.loss(probe, batch), parameters, allow_unused=True)
+            products = copy.deepcopy(probe)
+            with torch.no_grad():
+                for target, weight, gradient in zip(
+                    products.parameters(), parameters, gradients, strict=True
+                ):
+                    target.copy_(torch.zeros_like(weight) if gradient is None else weight * gradient)
+                for scores, group in zip(total, groups.groups, strict=True):
+                    change = torch.stack(
+                        [w.sum(1) for _, w in unit_weights(products, group, biases=True)]
+                    ).sum(0)
+                    scores += change.cpu().square() / len(context.batches)
+        return total
