@@ -17,10 +17,8 @@ from torch import Tensor
 
 _ROOT = math.sqrt(0.5)
 _LOG_DENSITY = -0.5 * math.log(2 * math.pi)
-_NEAR, _FAR = (
-    -1.0,
-    -1e5,
-)  # below the first h is a difference of near numbers, below the second that of equal ones
+_NEAR = -1.0  # below it h is a small difference
+_FAR = -1e4  # below it the next term of the expansion in 1 / u is smaller than what the difference rounds off
 
 
 def log_h(u: Tensor) -> tuple[Tensor, Tensor]:
