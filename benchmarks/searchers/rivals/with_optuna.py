@@ -24,7 +24,7 @@ class WithOptuna:
         for _ in range(n):
             trial = self.study.ask()
             self.asked.append(trial)
-            configs.append(active(self.space, lambda parameter, trial=trial: _suggest(trial, parameter)))
+            configs.append(active(self.space, lambda parameter, trial=trial: suggest(trial, parameter)))
         return configs
 
     def tell(self, outcomes: list[Outcome]) -> None:
@@ -38,7 +38,7 @@ class WithOptuna:
         self.asked = []
 
 
-def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
     name, kind = parameter["name"], parameter["kind"]
     if kind == "categorical":
         return trial.suggest_categorical(name, parameter["choices"])

@@ -1,5 +1,5 @@
-"""SMAC3's facade for hyperparameters (random forest), with its defaults and conditions. It takes one objective; several
-go through its ParEGO. Outcome constraints it does not know: an infeasible trial counts as crashed, as its manual says."""
+"""SMAC3's facade for hyperparameters (random forest) with its defaults; it knows conditions. Several objectives go
+through its ParEGO. Outcome constraints it does not know: an infeasible trial counts as crashed."""
 
 import logging
 import tempfile
@@ -43,7 +43,7 @@ class WithSmac:
         )
         several = {"multi_objective_algorithm": ParEGO(scenario)} if len(self.goals) > 1 else {}
         self.smac = HyperparameterOptimizationFacade(
-            scenario, lambda config, seed=0: 0.0, logging_level=False, overwrite=True, **several
+            scenario, _unused, logging_level=False, overwrite=True, **several
         )
         self.asked: list[Any] = []
 
@@ -66,6 +66,10 @@ class WithSmac:
                     status=StatusType.CRASHED if bad else StatusType.SUCCESS,
                 ),
             )
+
+
+def _unused(config: Any, seed: int = 0) -> float:
+    raise NotImplementedError(f"asked and told, never called: {config}, {seed}")
 
 
 def _parameter(parameter: Parameter) -> Any:
