@@ -10,10 +10,12 @@ Symbols:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.sampling.qmc import NormalQMCEngine
@@ -142,19 +144,34 @@ class LogHypervolume:
         pending: Tensor,
         seed: int,
     ) -> None:
-        self._acquisition = qLogNoisyExpectedHypervolumeImprovement(
-            model=Independent(models),
-            ref_point=reference(values),
-            X_baseline=baseline,
-            X_pending=pending if len(pending) else None,
-            sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed),
-            prune_baseline=True,
-            cache_root=False,
-        )
+        with _nothing_compiled():
+            self._acquisition = qLogNoisyExpectedHypervolumeImprovement(
+                model=Independent(models),
+                ref_point=reference(values),
+                X_baseline=baseline,
+                X_pending=pending if len(pending) else None,
+                sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed),
+                prune_baseline=True,
+                cache_root=False,
+            )
 
     def __call__(self, X: Tensor) -> Tensor:
         values: Tensor = self._acquisition(X.unsqueeze(-2))
         return values
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """Keep BoTorch from compiling an extension of its own at the first use of a class.
+
+    That takes a minute, writes to the user's home, and waits for ever where another process was killed at it.
+    """
+    before = logei._load_attempted
+    logei._load_attempted = True
+    try:
+        yield
+    finally:
+        logei._load_attempted = before
 
 
 def reference(Y: Tensor) -> Tensor:

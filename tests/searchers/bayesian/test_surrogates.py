@@ -9,7 +9,7 @@ from botorch.acquisition.analytic import LogExpectedImprovement, _log_ei_helper
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from autosearch.searchers.bayesian.acquisition import LogImprovement
+from autosearch.searchers.bayesian.acquisition import LogHypervolume, LogImprovement
 from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.grid_surrogate import GridSurrogate, log_expected_improvement
 from autosearch.searchers.bayesian.improvement import log_h
@@ -281,3 +281,14 @@ def test_slopes_of_the_improvement_over_several_models_are_those_of_finite_diffe
     assert torch.autograd.gradcheck(
         lambda moving: improvement(points(4, 7).index_copy(1, relaxed, moving)), start
     )
+
+
+def test_several_objectives_compile_nothing_in_the_users_home():
+    from botorch.acquisition.multi_objective import logei
+
+    assert logei._C is None
+    attempted = logei._load_attempted
+    values = torch.stack([model().y, -model().y], 1)
+    LogHypervolume([model(), model()], model().X, values, model().X[:0], seed=0)
+    assert logei._C is None
+    assert logei._load_attempted == attempted
