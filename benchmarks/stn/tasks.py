@@ -1,0 +1,77 @@
+"""The tasks of this benchmark: what is tuned inside a run is an ordinary argument of a trial for the rivals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from autosearch.learning import Batch
+from autosearch.methods.stn.augment import augment
+from autosearch.tasks.classification import CrossEntropy
+from autosearch.tasks.image_classification import ImageClassification
+
+
+class Augmented(CrossEntropy):
+    """Cross-entropy of a batch augmented with fixed strengths."""
+
+    def __init__(self, label_smoothing: float, strengths: dict[str, float]) -> None:
+        super().__init__(label_smoothing)
+        self.strengths = strengths
+
+    def __call__(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        values = {name: torch.tensor([value]) for name, value in self.strengths.items() if value > 0}
+        if "cutout_length" in values:
+            values["cutout_length"] = values["cutout_length"].floor()
+        return super().__call__(model, (augment(batch[0], values), batch[1]) if values else batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularised(ImageClassification):
+    """Image classification with input noise, shifts and cutout of a given strength."""
+
+    input_noise: float = 0.0
+    shift: float = 0.0
+    cutout_length: int = 0
+
+    def loss(self) -> Augmented:
+        names = ("input_noise", "shift", "cutout_length")
+        return Augmented(self.label_smoothing, {name: getattr(self, name) for name in names})
+
+    def settings(self, model: nn.Module, loss: Any) -> dict[str, tuple[float, Callable[[float], None]]]:
+        def setter(name: str) -> Callable[[float], None]:
+            return lambda value: loss.strengths.__setitem__(name, value)
+
+        strengths = {name: (value, setter(name)) for name, value in loss.strengths.items()}
+        return {**super().settings(model, loss), **strengths}
+
+
+# Ranges are the same for every method and both data sets.
+RANGES: dict[str, dict[str, Any]] = {
+    "dropout": {"low": 0.0, "high": 0.9},
+    "weight_decay": {"low": 1e-5, "high": 1e-1, "log": True},
+    "label_smoothing": {"low": 0.0, "high": 0.5},
+    "input_noise": {"low": 0.0, "high": 1.0},
+    "shift": {"low": 0.0, "high": 0.3},
+    "cutout_length": {"low": 0, "high": 5, "discrete": True},
+}
+
+
+def digits(seed: int, **arguments: Any) -> Regularised:
+    """400 digits to train on; the split follows the seed."""
+    return Regularised(
+        dataset="digits", model="mlp", width=256, train_size=400, optimizer="sgd", lr=0.03, epochs=150,
+        batch_size=64, split_seed=seed, device="cpu", **arguments,
+    )  # fmt: skip
+
+
+def fashion(seed: int, **arguments: Any) -> Regularised:
+    """6,000 images of 14 pixels a side; the split follows the seed."""
+    return Regularised(
+        dataset="fashion_mnist", model="cnn", image_size=14, train_size=6000, val_size=2000, optimizer="sgd",
+        lr=0.03, epochs=20, batch_size=128, split_seed=seed, device="cpu", **arguments,
+    )  # fmt: skip
+
+
+TASKS: dict[str, Callable[..., Regularised]] = {"digits": digits, "fashion": fashion}
