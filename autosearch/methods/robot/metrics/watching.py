@@ -1,0 +1,134 @@
+"""Seeing what a network computes, whatever it is written with: modules, functions, methods of tensors.
+
+Values are read from the operators themselves (`TorchDispatchMode`), which a hook on `nn.ReLU` is not enough for;
+what needs a gradient is read one level higher (`TorchFunctionMode`), where tensors still carry their graph.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ACTIVATIONS = (
+    "relu", "relu_", "relu6", "relu6_", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "elu", "elu_", "celu",
+    "celu_", "selu", "selu_", "gelu", "gelu_", "silu", "silu_", "mish", "mish_", "hardswish", "hardswish_", "softplus",
+    "prelu", "_prelu_kernel", "rrelu_with_noise", "rrelu_with_noise_", "threshold", "threshold_", "tanh", "tanh_",
+    "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "log_sigmoid_forward",
+)  # fmt: skip
+_RECTIFYING_CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_")
+_CONVOLUTIONS = ("convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution")
+
+
+def _packets(names: Iterable[str]) -> frozenset[Any]:
+    return frozenset(getattr(torch.ops.aten, name) for name in names if hasattr(torch.ops.aten, name))
+
+
+ACTIVATIONS = _packets(_ACTIVATIONS)
+CLAMPS = _packets(_RECTIFYING_CLAMPS)
+CONVOLUTIONS = _packets(_CONVOLUTIONS)
+
+
+class Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls `activation` with what enters each nonlinearity, `feature` with what leaves each convolution and last op.
+
+    Args:
+        activation: gets the pre-activation, (batch, …), before an operator in place can change it.
+        convolution: gets a convolution's output, (batch, channels, …).
+        operator: gets every operator's output that is a tensor of real numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: Callable[[torch.Tensor], None] | None = None,
+        convolution: Callable[[torch.Tensor], None] | None = None,
+        operator: Callable[[torch.Tensor], None] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._activation, self._convolution, self._operator = activation, convolution, operator
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        packet = func.overloadpacket
+        if self._activation is not None and (packet in ACTIVATIONS or _rectifies(packet, args, kwargs)):
+            self._activation(args[0])
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            if self._convolution is not None and packet in CONVOLUTIONS:
+                self._convolution(out)
+            if self._operator is not None and out.is_floating_point():
+                self._operator(out)
+        return out
+
+
+def _rectifies(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether a clamp is a ReLU: at 0 from below."""
+    if packet not in CLAMPS:
+        return False
+    low = args[1] if len(args) > 1 else (kwargs or {}).get("min")
+    return isinstance(low, int | float) and low == 0
+
+
+_DROPOUTS = frozenset(
+    {
+        functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.alpha_dropout,
+        functional.feature_alpha_dropout, torch.dropout, torch.dropout_, torch.alpha_dropout, torch.feature_dropout,
+    }
+)  # fmt: skip
+_NORMS = frozenset(
+    {
+        functional.batch_norm, functional.instance_norm, functional.group_norm, functional.layer_norm,
+        functional.rms_norm, torch.batch_norm, torch.instance_norm, torch.group_norm, torch.layer_norm,
+        torch.rms_norm,
+    }
+)  # fmt: skip
+_LAYERS = frozenset(
+    {
+        functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, functional.conv_transpose1d,
+        functional.conv_transpose2d, functional.conv_transpose3d,
+    }
+)  # fmt: skip
+
+
+class Layers(TorchFunctionMode):
+    """Silences dropout; hands out the outputs of layers with weights; passes by normalisation where that is asked.
+
+    Args:
+        layer: gets (output, weight) of each linear layer and convolution; the output carries its graph.
+        variance: gets the running variance behind each batch norm, or its input's where it keeps none.
+        bypass_norms: normalisation of any kind returns its input.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+        variance: Callable[[torch.Tensor], None] | None = None,
+        bypass_norms: bool = False,
+    ) -> None:
+        super().__init__()
+        self._layer, self._variance, self._bypass = layer, variance, bypass_norms
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func in _DROPOUTS or (self._bypass and func in _NORMS):
+            return args[0] if args else named["input"]
+        out = func(*args, **named)
+        if self._layer is not None and func in _LAYERS:
+            self._layer(out, args[1] if len(args) > 1 else named["weight"])
+        if self._variance is not None and func is functional.batch_norm:
+            values = dict(zip(("input", "running_mean", "running_var"), args, strict=False)) | named
+            self._variance(_variance(values["input"], values.get("running_var")))
+        return out
+
+
+def _variance(x: torch.Tensor, running: torch.Tensor | None) -> torch.Tensor:
+    if running is not None:
+        return running.detach().clone()
+    return x.detach().transpose(0, 1).flatten(1).var(dim=1)
