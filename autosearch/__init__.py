@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autosearch.methods.autolrs import AutoLRS
     from autosearch.methods.pruning import load_pruned, prune
     from autosearch.runners.session import get_checkpoint, report
+    from autosearch.searchers.optuna_sampler import OptunaSampler
     from autosearch.space import (
         Categorical,
         Derived,
@@ -62,6 +63,7 @@ _HOMES = {
     "autosearch.methods.autolrs": ("AutoLRS",),
     "autosearch.methods.pruning": ("load_pruned", "prune"),
     "autosearch.runners.session": ("get_checkpoint", "report"),
+    "autosearch.searchers.optuna_sampler": ("OptunaSampler",),
     "autosearch.space": (
         "Categorical",
         "Derived",

@@ -22,7 +22,13 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 METHOD_WORDS = ("autolrs", "stn", "robot", "evonorm", "metaprune")
 FENCES = {
     "ray": ("runners",),
-    "optuna": ("record", "searchers/optuna_bridge", "tasks/optuna_objective", "cli"),
+    "optuna": (
+        "record",
+        "searchers/optuna_bridge",
+        "searchers/optuna_sampler",
+        "tasks/optuna_objective",
+        "cli",
+    ),
     "optuna_dashboard": ("record", "reporting", "cli"),
     "plotly": ("reporting",),
     "botorch": ("searchers/bayesian",),

@@ -11,10 +11,12 @@ back, in order: ("store", name), ("restore", name), ("drop", name).
 | `tau` | steps of a stage |
 """
 
+import copy
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from autosearch.methods.autolrs import range_test, scoring
@@ -28,6 +30,19 @@ _TOO_OFTEN = 5  # divergences of training after which nothing but an error helps
 _LITTLE = 0.01  # expected improvement, as a share of the spread, that is not worth a candidate
 _DRIFT = 0.5  # spreads by which the loss of a learning rate may have changed from one stage to the next
 _SAME = 0.01  # relative change of the learning rate that the trace leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What trying a candidate takes: equal plans from equal states lead to equal losses, wherever they are made.
+
+    Attributes:
+        lrs: learning rate of each step.
+        validated: steps, from 1, after which a validation loss is wanted.
+    """
+
+    lrs: tuple[float, ...]
+    validated: tuple[int, ...]
 
 
 @dataclass
@@ -125,11 +140,14 @@ class Controller:
             return top * (s.done + 1) / self.settings.warmup_steps
         if s.phase == "range":
             return range_test.sweep(self.settings.low, math.exp(s.high), self.settings.range_test, s.done)
-        base = self.base(s.steps + s.lost)
         if s.phase == "search":
-            cooling = scoring.cooling(s.done, self._probe) if self.settings.score == "cooled" else 1.0
-            return math.exp(min(s.candidate + self._shift, math.log(self.settings.high))) * base * cooling
-        return math.exp(s.x) * base
+            return self._candidate_lr(s.candidate, s.done, s.steps + s.lost)
+        return math.exp(s.x) * self.base(s.steps + s.lost)
+
+    def _candidate_lr(self, x: float, done: int, spent: int) -> float:
+        cooling = scoring.cooling(done, self._probe) if self.settings.score == "cooled" else 1.0
+        top = math.log(self.settings.high)
+        return math.exp(min(x + self._shift, top)) * self.base(spent) * cooling
 
     def lr_ahead(self, steps: int) -> float:
         """Of the step after `steps` more, while training goes on; `lr` itself for 0."""
@@ -290,13 +308,17 @@ class Controller:
     def _observe_candidate(self, loss: float, validate: Validate | None) -> list[Action]:
         s = self.state
         s.losses.append(loss)
-        over = s.done >= self._probe or not math.isfinite(loss)
-        if validate is not None and self._uses_validation and math.isfinite(loss):
-            cooled = self.settings.score == "cooled"
-            if over or (not cooled and s.done % self.settings.validate_every == 0):
-                s.validations.append((s.done, validate()))
-                s.validated += 1
-        return self._finish_candidate() if over else []
+        if validate is not None and math.isfinite(loss) and self._validates(s.done):
+            s.validations.append((s.done, validate()))
+            s.validated += 1
+        return self._finish_candidate() if s.done >= self._probe or not math.isfinite(loss) else []
+
+    def _validates(self, done: int) -> bool:
+        """Whether a validation loss is wanted after `done` steps of a candidate."""
+        if not self._uses_validation:
+            return False
+        cooled = self.settings.score == "cooled"
+        return done >= self._probe or (not cooled and done % self.settings.validate_every == 0)
 
     @property
     def _uses_validation(self) -> bool:
@@ -419,6 +441,43 @@ class Controller:
         )
         return [("restore", "stage")]
 
+    # -- candidates side by side ---------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """Of the present candidate, from the stage's start."""
+        return self._plan(self.state.candidate, self.state.begun[0] + self.state.lost)
+
+    def prospects(self, limit: int) -> list[Plan]:
+        """Up to `limit` plans that may come next in this stage, the present candidate's first.
+
+        The next candidate depends on losses that are not known yet: there is one for every guess at whether they will
+        be the best or the worst so far. Where guesses lead to a candidate that is then not asked for, its steps were
+        made in vain.
+        """
+        s = self.state
+        found: dict[Plan, None] = {}
+        ahead = deque([(s.candidate, s.tried)])
+        while ahead and len(found) < limit:
+            x, tried = ahead.popleft()
+            plan = self._plan(x, s.begun[0] + s.lost + (len(tried) - len(s.tried)) * self._probe)
+            if plan in found:
+                continue
+            found[plan] = None
+            if len(tried) + 1 < self._count:
+                for guess in _guesses([y for _, y, _ in tried if math.isfinite(y)]):
+                    scratch = copy.copy(self)
+                    scratch.state = replace(s, tried=[*tried, (x, guess, 0.0)])
+                    ahead.append((scratch._propose()[0], scratch.state.tried))
+        return list(found)
+
+    def _plan(self, x: float, spent: int) -> Plan:
+        steps = range(self._probe)
+        return Plan(
+            tuple(self._candidate_lr(x, i, spent + i) for i in steps),
+            tuple(i + 1 for i in steps if self._validates(i + 1)),
+        )
+
     # -- resuming ------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -433,3 +492,12 @@ class Controller:
         values["begun"] = tuple(values["begun"])
         values["losses"], values["reference"] = list(values["losses"]), list(values["reference"])
         self.state = State(**values)
+
+
+def _guesses(losses: list[float]) -> list[float]:
+    """Losses of a candidate that has not been tried: any will do for the first, then the best and the worst so far."""
+    if not losses:
+        return [1.0]
+    low, high = min(losses), max(losses)
+    step = (high - low) or abs(low) or 1.0
+    return [low - step, high + step]

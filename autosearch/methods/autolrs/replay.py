@@ -37,6 +37,13 @@ class Replay:
         self.place += 1
         return batch
 
+    def ahead(self, count: int) -> list[Any]:
+        """The next `count` batches; the place stays."""
+        place = self.place
+        found = [self.next() for _ in range(count)]
+        self.place = place
+        return found
+
     def keep_from(self, place: int) -> None:
         """Let go of what lies before `place`."""
         while self._kept and self._first < min(place, self.place):

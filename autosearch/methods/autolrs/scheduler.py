@@ -1,20 +1,24 @@
 """AutoLRS for anybody's training loop: finds the learning rate while the network trains."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from autosearch.core.errors import OptionError
 from autosearch.learning import LrSchedule, RandomState, Recorded, Stateful
 from autosearch.learning.checkpoints import detached
 from autosearch.learning.lr_schedules import Cosine
+from autosearch.learning.lr_torch import factors_of
 from autosearch.methods.autolrs.controller import Controller
 from autosearch.methods.autolrs.replay import Replay
+from autosearch.methods.autolrs.rewinding import Rewind
 from autosearch.methods.autolrs.settings import resolve
+from autosearch.methods.autolrs.side_by_side import LoopJob, SideBySide, TrainStep, number, packed, unpacked
 
 # Their step sizes come from elsewhere: what is written into `lr` is at most a factor of it.
 _OWN_STEP_SIZE = ("prodigy", "dadapt", "schedulefree", "mechanic", "dog", "lbfgs", "rprop")
@@ -54,7 +58,7 @@ class AutoLRS:
 
     `total_steps` counts every optimizer step, search included. Weights, buffers, optimizer, global random state and
     the place in `batches` are put back; whatever else changes in a step belongs into `extra_state`. Ratios between
-    the learning rates of parameter groups are kept. Under torch.distributed the loss of rank 0 decides for all.
+    the learning rates of parameter groups are kept. Under torch.distributed the first rank's losses decide for all.
 
     Source: Jin et al. 2021, "AutoLRS: Automatic Learning-Rate Schedule by Bayesian Optimization on the Fly".
     `preset="paper"` is that algorithm without the faults of its code; `modern` differs as the method's README says.
@@ -65,9 +69,15 @@ class AutoLRS:
         preset: modern or paper.
         total_steps: length of the run; the paper's search may go on without an end.
         lr_range: smallest and largest learning rate; None (modern): around the optimizer's.
-        base: modern: factor of the learning rate at a step; None: a cosine over `total_steps`.
+        base: modern: factor of the learning rate at a step, or a torch lr scheduler whose learning rates from here on
+            are followed (its own `step` is not called); None: a cosine over `total_steps`.
         val_loss: computes the validation loss; None: the training loss decides.
         extra_state: loss scaler, averaged weights and the like, each with `state_dict` and `load_state_dict`.
+        process_group: of torch.distributed, whose first rank decides; None for the default group.
+        executor: of processes that try candidates side by side. `batches` then makes a search's steps itself, with
+            `train_step`; model, optimizer, `extra_state`, `train_step` and `val_loss` must pickle, and the loader must
+            draw from a generator of its own.
+        train_step: makes one optimizer step, from model, optimizer and batch; returns the loss.
         seed: of the search.
         options: fields of `Settings`.
 
@@ -75,7 +85,7 @@ class AutoLRS:
         OptionError: for an option that fits no run, or an optimizer that sets its own step size.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are keywords that most loops leave out
         self,
         optimizer: torch.optim.Optimizer,
         model: nn.Module,
@@ -83,9 +93,12 @@ class AutoLRS:
         preset: str = "modern",
         total_steps: int | None = None,
         lr_range: tuple[float, float] | None = None,
-        base: LrSchedule | None = None,
+        base: LrSchedule | LRScheduler | None = None,
         val_loss: Callable[[], float] | None = None,
         extra_state: Iterable[Stateful] = (),
+        process_group: torch.distributed.ProcessGroup | None = None,
+        executor: Executor | None = None,
+        train_step: TrainStep | None = None,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -93,29 +106,74 @@ class AutoLRS:
         self.optimizer = optimizer
         self.model = model
         self.val_loss = val_loss
-        self._extra = list(extra_state)
-        first = float(optimizer.param_groups[0]["lr"])
-        if not first > 0:
-            raise OptionError(f"lr: the first group's must be above 0, got {first}.", "lr")
-        self._ratios = [float(group["lr"]) / first for group in optimizer.param_groups]
-        settings = resolve(preset, lr=first, lr_range=lr_range, total_steps=total_steps, options=options)
-        if preset == "modern" and base is None:
-            base = Cosine(total_steps or 1)
-        self.controller = Controller(settings, base, seed=seed, validates=val_loss is not None)
         self.device = next(model.parameters()).device
+        self._group = process_group
+        peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        if isinstance(base, LRScheduler):
+            if total_steps is None:
+                raise OptionError("total_steps: needed to follow a torch lr scheduler.", "total_steps")
+            base, peaks = factors_of(base, total_steps)
+        elif preset == "modern" and base is None:
+            base = Cosine(total_steps or 1)
+        if not peaks[0] > 0:
+            raise OptionError(f"lr: the first group's must be above 0, got {peaks[0]}.", "lr")
+        self._ratios = [peak / peaks[0] for peak in peaks]
+        settings = resolve(preset, lr=peaks[0], lr_range=lr_range, total_steps=total_steps, options=options)
+        self.controller = Controller(settings, base, seed=seed, validates=val_loss is not None)
+        self._rewind = Rewind(model, optimizer, extra_state)
         self._snapshots: dict[str, Any] = {}
         self._replay = Replay()
+        self._train_step = train_step
+        self._beside = None if executor is None else self._side_by_side(executor)
         self._carry_out(self.controller.begin())
         self._set_lr()
+
+    def _side_by_side(self, executor: Executor) -> SideBySide:
+        if self._train_step is None:
+            raise OptionError(
+                "train_step: with an executor, the function that makes one optimizer step.", "train_step"
+            )
+        if isinstance(executor, ThreadPoolExecutor):
+            raise OptionError(
+                "executor: threads share torch's random state; give a ProcessPoolExecutor that spawns.",
+                "executor",
+            )
+        if self._distributed:
+            raise OptionError("executor: not together with torch.distributed.", "executor")
+        return SideBySide(executor, self.controller.settings.side_by_side)
 
     # -- training ------------------------------------------------------------------------------------------
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of `loader`, epoch after epoch, until `total_steps` are spent; candidates see the same ones."""
         self._replay.attach(loader)
+        if self.controller.spent == 0 and "stage" in self._snapshots:
+            # Since the constructor somebody may have seeded, or drawn: the first candidate begins here like the others.
+            self._snapshots["stage"] = self._snapshot()
         total = self.controller.settings.total_steps
         while total is None or self.controller.spent < total:
-            yield self._replay.next()
+            if self._beside is not None and self.controller.state.phase == "search":
+                self._try_elsewhere(self._beside)
+            else:
+                yield self._replay.next()
+
+    def _try_elsewhere(self, beside: SideBySide) -> None:
+        """One whole candidate, whose steps another process makes."""
+        controller = self.controller
+        outcome = beside.outcome(controller, self._job)
+        place = self._snapshots["stage"]["place"]
+        for step in range(len(outcome.losses)):
+            self._replay.place = place + step + 1
+            loss, validate = outcome.replayed(step)
+            self._carry_out(controller.observe(loss, validate), outcome.end)
+        self._set_lr()
+
+    def _job(self) -> LoopJob:
+        rewind = self._rewind
+        count = self.controller.settings.probe(self.controller.state.tau)
+        parts = (self.model, self.optimizer, rewind.extra, self._train_step, self.val_loss)
+        start = (self._snapshots["stage"], self._replay.ahead(count))
+        return LoopJob(packed(parts), packed(start), tuple(self._ratios))
 
     def step(self, loss: torch.Tensor | float) -> StepInfo:
         """Call after each `optimizer.step()` with the loss that it was made for.
@@ -125,7 +183,7 @@ class AutoLRS:
         """
         controller = self.controller
         phase, stage = controller.state.phase, controller.state.stage
-        value = self._agreed(float(loss.detach()) if isinstance(loss, torch.Tensor) else float(loss))
+        value = self._agreed(number(loss))
         validate = None if self.val_loss is None else self._validate
         self._carry_out(controller.observe(value, validate))
         self._set_lr()
@@ -157,72 +215,44 @@ class AutoLRS:
         return recorded(self.controller)
 
     def _set_lr(self) -> None:
-        for group, lr in zip(self.optimizer.param_groups, self.get_last_lr(), strict=True):
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+        self._rewind.set_lrs(self.get_last_lr())
 
     def _validate(self) -> float:
-        """The user's validation loss, with the network's modes and the random state as they were."""
-        kept = RandomState.present(self.device)
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                value = float(self.val_loss()) if self.val_loss is not None else math.nan
-        finally:
-            for module, training in modes:
-                module.training = training
-            kept.apply()
-        return self._agreed(value)
+        return self._agreed(self._rewind.evaluated(self.val_loss))
+
+    @property
+    def _distributed(self) -> bool:
+        return torch.distributed.is_available() and torch.distributed.is_initialized()
 
     def _agreed(self, value: float) -> float:
-        """Rank 0's value on every rank, so that all decide alike."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        """The first rank's value on every rank, so that all decide alike."""
+        if not self._distributed:
             return value
         told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(told, src=0)
+        torch.distributed.broadcast(told, group=self._group, group_src=0)
         return float(told)
 
     # -- rewinding -----------------------------------------------------------------------------------------
 
-    def _carry_out(self, actions: Iterable[tuple[str, str]]) -> None:
+    def _carry_out(self, actions: Iterable[tuple[str, str]], end: bytes | None = None) -> None:
+        """Do what the controller asks for; `end` is the state to store where another process has made the steps."""
         for verb, name in actions:
             if verb == "store":
-                self._snapshots[name] = self._snapshot()
+                if name == "stage" and self._beside is not None:
+                    self._beside.forget()
+                self._snapshots[name] = self._snapshot() if end is None else unpacked(end)
+                if end is not None:
+                    self._snapshots[name]["place"] = self._replay.place
             elif verb == "restore":
-                self._restore(self._snapshots[name])
+                self._rewind.restore(self._snapshots[name])
+                self._replay.place = self._snapshots[name]["place"]
             else:
                 self._snapshots.pop(name, None)
         marks = [snapshot["place"] for snapshot in self._snapshots.values()]
         self._replay.keep_from(min(marks, default=self._replay.place))
 
     def _snapshot(self) -> dict[str, Any]:
-        state = {
-            "model": self.model.state_dict(),
-            "hidden": dict(self.model.named_buffers()),
-            "optimizer": self.optimizer.state_dict(),
-            "extra": [part.state_dict() for part in self._extra],
-            "random": RandomState.present(self.device).state_dict(),
-            "place": self._replay.place,
-        }
-        copy: dict[str, Any] = detached(state)
-        return copy
-
-    def _restore(self, snapshot: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(snapshot["model"])
-        with torch.no_grad():
-            for name, buffer in self.model.named_buffers():
-                buffer.copy_(snapshot["hidden"][name])
-        # Copies: torch keeps the tensors that it is given and would train inside the snapshot.
-        self.optimizer.load_state_dict(detached(snapshot["optimizer"]))
-        for part, state in zip(self._extra, snapshot["extra"], strict=True):
-            part.load_state_dict(detached(state))
-        random = RandomState.present(self.device)
-        random.load_state_dict(snapshot["random"])
-        random.apply()
-        self._replay.place = snapshot["place"]
+        return {**self._rewind.snapshot(), "place": self._replay.place}
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides model, optimizer and `extra_state`, random state included."""
@@ -243,9 +273,7 @@ class AutoLRS:
         self._snapshots = detached(state["snapshots"])
         self._ratios = list(state["ratios"])
         self._replay.load_state_dict(state["replay"])
-        random = RandomState.present(self.device)
-        random.load_state_dict(state["random"])
-        random.apply()
+        self._rewind.seed(state["random"])
         self._set_lr()
 
 

@@ -42,6 +42,7 @@ class Settings:
         horizon_exponent: e, where the best learning rate of a run of n steps goes as n to the power -e: a candidate's
             few steps are made with a learning rate higher than what is then used for the rest of the run.
         hysteresis: standard deviations by which a candidate must beat the present learning rate.
+        side_by_side: candidates that an executor is given at once; what is found does not depend on it.
     """
 
     low: float
@@ -67,13 +68,22 @@ class Settings:
     validate_every: int = 50
     horizon_exponent: float = 0.0
     hysteresis: float = 0.0
+    side_by_side: int = 4
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < math.inf:
             raise OptionError(
                 f"lr_range: two learning rates, 0 < low < high, got {self.low}, {self.high}.", "lr_range"
             )
-        for name in ("tau", "ratio", "min_probe", "candidates", "first_candidates", "validate_every"):
+        for name in (
+            "tau",
+            "ratio",
+            "min_probe",
+            "candidates",
+            "first_candidates",
+            "validate_every",
+            "side_by_side",
+        ):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}: at least 1, got {getattr(self, name)}.", name)
         if self.total_steps is not None and self.total_steps < 1:

@@ -1,14 +1,16 @@
 """AutoLRS inside a task: `training: [{method: autolrs}]`."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from autosearch.core.errors import OptionError
 from autosearch.learning.wrapping import LearnerWrapper, TrainingLearner
-from autosearch.methods.autolrs.controller import Controller
+from autosearch.methods.autolrs.controller import Controller, Validate
 from autosearch.methods.autolrs.scheduler import recorded, refuse_own_step_size
 from autosearch.methods.autolrs.settings import resolve
+from autosearch.methods.autolrs.side_by_side import LearnerJob, Outcome, SideBySide, packed, unpacked
+from autosearch.runners import devices
 from autosearch.tasks.training import TrainingTask
 
 
@@ -23,6 +25,8 @@ class AutoLRSTraining:
         low: smallest learning rate.
         high: largest.
         validation: judge candidates by the validation loss where the preset does; else by the training loss.
+        side_by_side: in a trial with several CPUs or GPUs, try candidates on each of them at once, under the Ray
+            runner. What is found does not depend on it; the processes take some seconds to start.
         options: fields of `autosearch.methods.autolrs.settings.Settings`.
     """
 
@@ -35,6 +39,7 @@ class AutoLRSTraining:
         high: float | None = None,
         *,
         validation: bool = True,
+        side_by_side: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         if (low is None) != (high is None):
@@ -44,6 +49,7 @@ class AutoLRSTraining:
         if preset == "paper" and self.lr_range is None:
             self.lr_range = (1e-4, 1.0)
         self.validation = validation
+        self.side_by_side = side_by_side
         self.options = dict(options or {})
         resolve(preset, lr=1e-3, lr_range=self.lr_range, total_steps=1000, options=self.options)
 
@@ -56,7 +62,11 @@ class AutoLRSTraining:
 
     def apply(self, learner: TrainingLearner, task: TrainingTask, seed: int) -> TrainingLearner:
         """The learner with its learning rate searched."""
-        return self.build(learner, task.epochs * learner.batches.batches_per_epoch, seed)
+        found = self.build(learner, task.epochs * learner.batches.batches_per_epoch, seed)
+        workers = devices.workers() if self.side_by_side else None
+        if workers is not None:
+            found.use(SideBySide(workers.executor, workers.count), packed((task, workers.seed)))
+        return found
 
     def build(self, learner: TrainingLearner, total_steps: int, seed: int) -> "AutoLRSLearner":
         """The learner with its learning rate searched over a run of `total_steps`, search included."""
@@ -82,8 +92,15 @@ class AutoLRSLearner(LearnerWrapper):
         self._snapshots: dict[str, Mapping[str, Any]] = {}
         self._from = inner.step
         self._started = False
+        self._beside: SideBySide | None = None
+        self._task = b""
+        self._outcome: Outcome | None = None  # of the present candidate, where another process tries it
         inner.lr_schedule = self._lr_at
         inner.adjust({"lr": 1.0})
+
+    def use(self, beside: SideBySide, task: bytes) -> None:
+        """Try candidates in other processes; `task`: packed (task, seed) that builds this learner."""
+        self._beside, self._task = beside, task
 
     def _lr_at(self, step: int) -> float:
         return self.controller.lr_ahead(max(0, step - self._from))
@@ -101,11 +118,8 @@ class AutoLRSLearner(LearnerWrapper):
             some = 1 if searching else min(left, self.controller.until_decision)
             self._from = self.inner.step
             lr = self.controller.lr_ahead(some - 1)
-            try:
-                loss = self.inner.advance(some)["train_loss"]
-            except FloatingPointError:
-                loss = math.nan
-            self._carry_out(self.controller.observe(loss, self._validator(), some))
+            loss, validate = self._replayed() or (self._trained(some), self._validator())
+            self._carry_out(self.controller.observe(loss, validate, some))
             if math.isfinite(loss):
                 totals[searching] += loss * some
                 counts[searching] += some
@@ -114,7 +128,37 @@ class AutoLRSLearner(LearnerWrapper):
         mean = totals[kind] / counts[kind] if counts[kind] else math.nan
         return {"train_loss": mean, "lr": lr, "search_steps": float(self.controller.state.lost)}
 
-    def _validator(self) -> Callable[[], float] | None:
+    def _trained(self, steps: int) -> float:
+        try:
+            return self.inner.advance(steps)["train_loss"]
+        except FloatingPointError:
+            return math.nan
+
+    def _replayed(self) -> tuple[float, Validate] | None:
+        """The next step of a candidate, where another process has made it."""
+        state = self.controller.state
+        if state.phase != "search" or self._beside is None:
+            self._outcome = None
+        elif state.done == 0:
+            self._outcome = self._beside.outcome(self.controller, self._job)
+        return None if self._outcome is None else self._outcome.replayed(state.done)
+
+    def _job(self) -> LearnerJob:
+        return LearnerJob(self._task, packed(self._snapshots["stage"]))
+
+    def _catch_up(self) -> None:
+        """Make the steps here that another process has made of the present candidate."""
+        if self._outcome is not None and self.controller.state.phase == "search":
+            made = self.controller.plan.lrs[: self.controller.state.done]
+            self.inner.restore(self._snapshots["stage"])
+            for lr in made:
+                self.inner.lr_schedule = lambda _, lr=lr: lr
+                self.inner.advance(1)
+            self.inner.lr_schedule = self._lr_at
+            self._from = self.inner.step
+        self._outcome = None
+
+    def _validator(self) -> Validate | None:
         return (lambda: float(self.inner.evaluate()["val_loss"])) if self.controller.validates else None
 
     def evaluate(self) -> dict[str, float]:
@@ -147,7 +191,10 @@ class AutoLRSLearner(LearnerWrapper):
     def _carry_out(self, actions: list[Any]) -> None:
         for verb, name in actions:
             if verb == "store":
-                self._snapshots[name] = self.inner.snapshot()
+                if name == "stage" and self._beside is not None:
+                    self._beside.forget()
+                end = None if self._outcome is None else self._outcome.end
+                self._snapshots[name] = self.inner.snapshot() if end is None else unpacked(end)
             elif verb == "restore":
                 self.inner.restore(self._snapshots[name])
             else:
@@ -156,6 +203,7 @@ class AutoLRSLearner(LearnerWrapper):
 
     def snapshot(self) -> dict[str, Any]:
         """All state, the search's included."""
+        self._catch_up()
         return {
             "inner": self.inner.snapshot(),
             "controller": self.controller.state_dict(),
@@ -165,6 +213,9 @@ class AutoLRSLearner(LearnerWrapper):
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go back to `snapshot`."""
+        self._outcome = None
+        if self._beside is not None:
+            self._beside.forget()
         self.inner.restore(snapshot["inner"])
         self.controller.load_state_dict(snapshot["controller"])
         self._snapshots = dict(snapshot["snapshots"])

@@ -14,7 +14,7 @@ import ray
 from ray.train._internal.session import get_session
 
 from autosearch.core import Decision, Failure, Job, Objective, Progress, failures
-from autosearch.runners import gpu, isolation
+from autosearch.runners import devices, gpu, isolation
 from autosearch.runners.checkpoints import Cadence
 from autosearch.runners.processes import RUN_MARK, TRIAL_MARK
 from autosearch.runners.ray.messages import KEY, Answer, Assignment, Message, Setup
@@ -133,6 +133,7 @@ def _attempt(
         isolation.MemoryLimit(setup.limits.memory_gb, setup.notes / f"{assignment.identity}.memory"),
         isolation.redirected(log),
         isolation.separated(setup.cpus, extra),
+        devices.offered(setup.cpus, setup.gpus, job.seed),
     ):
         if Path(setup.cwd).is_dir():
             os.chdir(setup.cwd)
