@@ -40,7 +40,10 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             begun: Any = context.Value("i", 0)
             self._pool = ProcessPoolExecutor(
-                self.count, context, initializer=_begin, initargs=(self._threads, begun if self._gpus else None)
+                self.count,
+                context,
+                initializer=_begin,
+                initargs=(self._threads, begun if self._gpus else None),
             )
         return self._pool
 

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from autosearch.core import Decision, Job, Progress
+from autosearch.runners import devices
 
 STEPS = 3
 MARK = "86399"  # seconds of a sleep that no other process asks for
@@ -84,6 +85,20 @@ class Devices:
         time.sleep(0.7)
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         yield Progress({"loss": 0.0, "began": began, "ended": time.time()}, 1, data={"devices": seen})
+
+
+class SideBySide:
+    """Reports what a process beside the trial sees, and how many there may be."""
+
+    reusable = True
+
+    def run(self, job: Job) -> Generator[Progress, Decision, None]:
+        offered = devices.workers()
+        if offered is None:
+            yield Progress({"loss": 0.0, "count": 0.0}, 1)
+            return
+        own = offered.seed == job.seed and offered.executor.submit(os.getpid).result() != os.getpid()
+        yield Progress({"loss": float(not own), "count": float(offered.count)}, 1)
 
 
 class FullDisk:

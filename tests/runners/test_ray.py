@@ -15,7 +15,7 @@ from autosearch.core import Keep, Limits, Resources, Retries, Runner, RunSetting
 from autosearch.runners.processes import descendants
 from autosearch.space import Float
 from autosearch.testing.runner_kit import RunnerKit, Script
-from tests.runners.ray_cases import MARK, Devices, Faulty, FullDisk
+from tests.runners.ray_cases import MARK, Devices, Faulty, FullDisk, SideBySide
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -135,6 +135,13 @@ def test_half_gpus_are_shared_by_two_and_whole_ones_by_none(tmp_path: Path) -> N
     wholes = run(Devices(), None, 2, resources=Resources(cpus=0.5, gpus=1))
     assert wholes.problem.workers == 2
     assert sorted(t.data["devices"] for t in wholes.history) == ["0", "1"]
+
+
+def test_a_trial_on_several_cpus_has_processes_beside_it() -> None:
+    two = run(SideBySide(), None, 3, resources=Resources(cpus=2, parallel=1))
+    assert [(t.metrics["loss"], t.metrics["count"]) for t in two.history] == [(0.0, 2.0)] * 3
+    one = run(SideBySide(), None, 1, resources=Resources(cpus=1))
+    assert one.history[0].metrics["count"] == 0.0
 
 
 def test_the_budget_of_minutes_interrupts_what_runs(tmp_path: Path) -> None:

@@ -196,6 +196,60 @@ def test_a_validation_loss_changes_no_state_of_training():
     assert drawing.model.training
 
 
+def test_accumulated_batches_are_replayed_together():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    scheduler = autosearch.AutoLRS(optimizer, model, total_steps=60, **OPTIONS["modern"])
+    size = scheduler.controller.settings.probe(scheduler.controller.state.tau)
+    seen, parts = [], []
+    for x, y in scheduler.batches(loader(batches=9)):
+        parts.append((x, y))
+        if len(parts) < 2:
+            continue
+        seen.append(tuple(float(x[0, 0]) for x, _ in parts))
+        optimizer.zero_grad()
+        total = 0.0
+        for x, y in parts:
+            loss = nn.functional.mse_loss(model(x), y) / 2
+            loss.backward()
+            total += float(loss.detach())
+        optimizer.step()
+        scheduler.step(total)
+        parts = []
+    assert seen[:size] == seen[size : 2 * size] == seen[2 * size : 3 * size]
+    assert len(set(seen[:size])) == size
+    assert len(seen) == 60
+
+
+def test_a_torch_scheduler_as_base_is_followed_from_its_peak():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=40)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)
+    base = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [40])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+    scheduler = autosearch.AutoLRS(optimizer, model, total_steps=240, base=base, until=0.0)
+    used = []
+    for x, y in scheduler.batches(loader()):
+        used.append(optimizer.param_groups[0]["lr"])
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step(loss)
+    assert used[0] == pytest.approx(0.005)
+    assert used[40] == pytest.approx(0.05)
+    assert used[140] == pytest.approx(0.025)
+
+
+def test_a_torch_scheduler_as_base_needs_the_length_of_the_run():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    base = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    with pytest.raises(OptionError, match="needed to follow a torch lr scheduler"):
+        autosearch.AutoLRS(optimizer, model, base=base, preset="paper", lr_range=(0.1, 1.0))
+
+
 class Prodigy(torch.optim.SGD):
     pass
 

@@ -14,7 +14,6 @@ from tests.methods.autolrs.loop_code import network, train_step, val_loss
 from tests.methods.autolrs.test_scheduler import OPTIONS, X, Y, equal, loader, optimizer_of
 from tests.methods.autolrs.test_training import METHODS, TASK
 
-
 TOTAL = 120
 
 
@@ -55,9 +54,9 @@ def run(preset, kind, executor, *, validated=False):
         **options,
     )
     torch.manual_seed(6)
-    phases = []
-    for batch in scheduler.batches(loader()):
-        phases.append(scheduler.step(train_step(model, optimizer, batch)).phase)
+    phases = [
+        scheduler.step(train_step(model, optimizer, batch)).phase for batch in scheduler.batches(loader())
+    ]
     return scheduler, model, phases
 
 

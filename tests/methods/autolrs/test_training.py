@@ -1,5 +1,6 @@
 """AutoLRS inside a task, from a study file to a resumed trial."""
 
+import dataclasses
 import math
 
 import pytest
@@ -49,6 +50,23 @@ def test_restore_of_a_snapshot_is_the_identity_in_every_phase(name, steps):
     fresh = TASK.trained_by([METHODS[name]]).trained_learner(3)
     fresh.restore(snapshot)
     assert (fresh.advance(40), fresh.evaluate()) == expected
+
+
+def test_averages_accumulation_and_half_precision_are_rolled_back_and_resumed():
+    task = dataclasses.replace(TASK, ema=0.9, accumulate=2, amp="bf16", norm="batch", clip_norm=1.0)
+    learner = task.trained_by([METHODS["modern"]]).trained_learner(3)
+    start = learner.inner.snapshot()
+    learner.advance(1)
+    size = learner.controller.settings.probe(learner.controller.state.tau)
+    learner.advance(size - 1)
+    rolled_back = learner.inner.snapshot()
+    for part in ("model", "average"):
+        assert str(rolled_back[part]) == str(start[part])
+    learner.advance(size // 2)
+    snapshot = learner.snapshot()
+    expected = (learner.advance(40), learner.evaluate())
+    learner.restore(snapshot)
+    assert (learner.advance(40), learner.evaluate()) == expected
 
 
 @pytest.mark.parametrize("name", METHODS)
