@@ -87,7 +87,7 @@ def gp(name: str, n: int, seed: int) -> list[float]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parameters, loss = _space(name)
-    space, configs, losses = history(name, n, seed)
+    _, configs, losses = history(name, n, seed)
     entries = described(parameters)
     study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed))
     for config, value in zip(configs, losses, strict=True):

@@ -65,9 +65,9 @@ def _drawn(table: Any, space: dict[str, Any]) -> Any:
     return lambda config, _, rng: {"loss": float(rng.choice(table()[_row(space, config)]))}
 
 
-_TASKSET_FILE = "hpo/taskset_lc.npz"
+TASKSET_FILE = "hpo/taskset_lc.npz"
 _TASK = 1  # an LSTM on IMDb; a tenth of its trainings diverge
-_TASKSET = {
+TASKSET = {
     "lr": number(1e-8, 10.0, log=True),
     "gap1": number(1e-4, 1.0, log=True),
     "gap2": number(1e-6, 1.0, log=True),
@@ -80,23 +80,32 @@ _TASKSET = {
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    low, high = np.log(np.array([(p["low"], p["high"]) for p in _TASKSET.values()]).T)
+    low, high = np.log(np.array([(p["low"], p["high"]) for p in TASKSET.values()]).T)
     return (np.log(rows) - low) / (high - low)
 
 
 @cache
 def _taskset_points() -> np.ndarray:
-    rows = _file(_TASKSET_FILE)["hp"][0].astype(float)
+    rows = _file(TASKSET_FILE)["hp"][0].astype(float)
     rows[:, 1:3] = 1 - rows[:, 1:3]
     return _unit(rows)
 
 
+def taskset_row(config: Config) -> int:
+    """The nearest of the 1,000 trainings."""
+    point = _unit(np.array([[config[name] for name in TASKSET]]))
+    return int(((_taskset_points() - point) ** 2).sum(axis=1).argmin())
+
+
+def taskset_curves(task: int) -> np.ndarray:
+    """(1000, 51): validation loss at each checkpoint, the first before training; NaN after it has diverged."""
+    return np.asarray(_file(TASKSET_FILE)["curves"][task, :, 1])
+
+
 def _taskset(config: Config, seed: int) -> dict[str, float] | None:
-    """Last validation loss of the nearest of the 1,000 trainings; one that diverged has failed."""
+    """Last validation loss; a training that diverged has failed."""
     del seed
-    point = _unit(np.array([[config[name] for name in _TASKSET]]))
-    row = int(((_taskset_points() - point) ** 2).sum(axis=1).argmin())
-    last = float(_file(_TASKSET_FILE)["curves"][_TASK, row, 1, -1])
+    last = float(taskset_curves(_TASK)[taskset_row(config), -1])
     return None if np.isnan(last) else {"loss": last}
 
 
@@ -119,5 +128,5 @@ MORE = (
         optimum=lambda _: float(_mlp().mean(axis=1).min()),
         data=_MLP_FILE,
     ),
-    Problem("taskset", "tables", _TASKSET, _taskset, data=_TASKSET_FILE),
+    Problem("taskset", "tables", TASKSET, _taskset, data=TASKSET_FILE),
 )
