@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from autosearch.methods.autolrs import AutoLRS
     from autosearch.methods.pruning import load_pruned, prune
+    from autosearch.methods.robot.metrics import score
+    from autosearch.methods.stn import DeltaSTN
     from autosearch.runners.session import get_checkpoint, report
     from autosearch.searchers.optuna_sampler import OptunaSampler
     from autosearch.space import (
@@ -61,6 +63,8 @@ _HOMES = {
         "Trial",
     ),
     "autosearch.methods.autolrs": ("AutoLRS",),
+    "autosearch.methods.stn": ("DeltaSTN",),
+    "autosearch.methods.robot.metrics": ("score",),
     "autosearch.methods.pruning": ("load_pruned", "prune"),
     "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.searchers.optuna_sampler": ("OptunaSampler",),
