@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Trial,
     )
     from autosearch.methods.autolrs import AutoLRS
+    from autosearch.methods.evonorm import swap_norm_act
     from autosearch.methods.pruning import load_pruned, prune
     from autosearch.methods.robot.metrics import score
     from autosearch.methods.stn import DeltaSTN
@@ -65,6 +66,7 @@ _HOMES = {
     "autosearch.methods.autolrs": ("AutoLRS",),
     "autosearch.methods.stn": ("DeltaSTN",),
     "autosearch.methods.robot.metrics": ("score",),
+    "autosearch.methods.evonorm": ("swap_norm_act",),
     "autosearch.methods.pruning": ("load_pruned", "prune"),
     "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.searchers.optuna_sampler": ("OptunaSampler",),

@@ -91,8 +91,13 @@ class NormAct:
     def linear(self, channels: int) -> nn.Module:
         """Normalisation alone, for the places where a network normalises without activating.
 
-        A layer that holds its own activation cannot stand there: beside a plug-in or callable it is batch norm.
+        A plug-in or callable that has a `linear(channels)` gives it; beside any other it is batch norm, as a layer
+        that holds its own activation cannot stand there.
         """
+        linear = getattr(self._whole, "linear", None)
+        if linear is not None:
+            made: nn.Module = linear(channels)
+            return made
         name = self.norm if isinstance(self.norm, str) and self.norm in self._known else "batch"
         return self._known[name](channels)
 
