@@ -37,7 +37,7 @@ from autosearch.core import (
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
 from autosearch.core.records import Json
-from autosearch.core.stages import stages_of
+from autosearch.core.stages import staged, stages_of
 from autosearch.record import fork
 from autosearch.record.publish import DashboardBoard
 from autosearch.record.record import StudyRecord
@@ -301,6 +301,9 @@ class StudyFile:
         problem = study.problem
         rehearsal = planning.rehearse(problem, None if spec.scheduler is None else spec.scheduler.definition)
         reused = spec.runner == "inline" or bool(getattr(self.objective, "reusable", False))
+        own_stages = getattr(self.objective, "stages", None)
+        if hasattr(self.objective, "staged") and own_stages is not None and own_stages(problem):
+            timed = False  # no trial of its own can run before its stages have
         found = planning.probe(self.objective, problem, first[0], reused=reused) if timed and first else None
         estimate = planning.estimate(
             problem, found, rehearsal, workers=workers, keep=spec.keep.checkpoints, reused=reused
@@ -404,7 +407,9 @@ class StudyFile:
 
     def _measure_chosen(self, study: Study) -> None:
         """Test metrics, once for the trial that was chosen; never read by anything that decides."""
-        finish: Callable[[Job], dict[str, float]] | None = getattr(self.objective, "finish", None)
+        finish: Callable[[Job], dict[str, float]] | None = getattr(
+            staged(self.objective, study.history.stages), "finish", None
+        )
         if finish is None or len(study.problem.objectives) != 1 or study.history.incumbent is None:
             return
         best = study.best

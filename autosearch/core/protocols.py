@@ -118,6 +118,8 @@ class Objective(Protocol):
     Optional attributes:
         max_step: fidelity at the natural end (a scheduler's default `max`).
         stages(problem) -> Sequence[Stage].
+        staged(histories) -> Objective: the same objective with what finished stages found, by name of the stage;
+            asked before the study's own trials, and of a stage's objective before that stage.
         check(problem) -> None: raises an AutosearchError where it cannot run the problem's space or metrics.
         reusable: True where one process may run many trials one after the other without leaking state.
         prepare() -> None: imports what a trial needs; called in the worker before its random states are seeded.
@@ -261,6 +263,7 @@ class Stage:
         budget: of the stage.
         goals: its objectives; none for trials that only leave data.
         needs: names of stages finished first.
+        keep: how many of its best trials keep their checkpoint, where that is more than the study keeps.
     """
 
     name: str
@@ -270,3 +273,4 @@ class Stage:
     budget: Budget = field(default_factory=Budget)
     goals: tuple[Any, ...] = ()
     needs: tuple[str, ...] = ()
+    keep: int = 0

@@ -1,9 +1,10 @@
 """Stages: studies of their own that are finished, in order of need, before the first trial of the study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autosearch.core.errors import StudyError
+from autosearch.core.history import History
 from autosearch.core.protocols import Objective, Runner, Stage
 from autosearch.core.records import Problem
 
@@ -40,6 +41,11 @@ def stages_of(study: "Study", objective: Objective) -> list[Stage]:
     return ordered(found)
 
 
+def staged(objective: Objective, histories: Mapping[str, History]) -> Objective:
+    """The objective with what finished stages found, where it asks for that."""
+    return objective.staged(histories) if hasattr(objective, "staged") else objective
+
+
 def run_stages(study: "Study", objective: Objective, runner: Runner) -> None:
     """Finish every stage with `runner`, and hang its history into the study's.
 
@@ -51,7 +57,7 @@ def run_stages(study: "Study", objective: Objective, runner: Runner) -> None:
         sub = open_stage(study, stage)
         study.history.stages = {**study.history.stages, stage.name: sub.history}
         if not sub.budget_spent:
-            runner.run(sub, stage.objective)
+            runner.run(sub, staged(stage.objective, study.history.stages))
 
 
 def open_stage(study: "Study", stage: Stage) -> "Study":
@@ -77,6 +83,6 @@ def open_stage(study: "Study", stage: Stage) -> "Study":
         retries=study.retries,
         record=study.record.open_stage(stage.name, problem),
     )
-    sub.parent = study
+    sub.parent, sub.least_kept = study, stage.keep
     sub.listeners.extend(study.listeners)
     return sub

@@ -32,7 +32,7 @@ from autosearch.core.records import (
 from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.seeds import derive_seed
 from autosearch.core.settings import Resources, Retries, RunSettings
-from autosearch.core.stages import run_stages
+from autosearch.core.stages import run_stages, staged
 from autosearch.space import Expression, SearchSpace
 
 
@@ -118,6 +118,7 @@ class Study:
         self._decisions: dict[int, Decision] = {}
         self._session_ends: list[Trial] = []
         self.parent: Study | None = None
+        self.least_kept = 0  # checkpoints of a stage, whatever the study keeps of its own
 
     # -- what the study is ---------------------------------------------------------------------------------
 
@@ -545,7 +546,7 @@ class Study:
         worker = plugins.build("runners", runner, settings)
         try:
             run_stages(self, work, worker)
-            worker.run(self, work)
+            worker.run(self, staged(work, self.history.stages))
         finally:
             if hasattr(worker, "close"):
                 worker.close()

@@ -100,7 +100,7 @@ class CheckpointStore:
     """
 
     def __init__(self, study: Study, output: Path | None, keep: int, *, folders: bool = True) -> None:
-        self._study, self._output, self._keep = study, output, keep
+        self._study, self._output, self._keep = study, output, max(keep, study.least_kept)
         name = re.sub(r"[^\w./ +-]", "_", study.name).replace("..", "_")
         self._root = None if output is None else output / "checkpoints" / name
         self._folders = output / "trials" / name if output is not None and folders else None

@@ -72,6 +72,23 @@ def test_stages_run_first_once_and_are_read_from_the_history(make_study: Callabl
     assert again.ran == []
 
 
+def test_an_objective_is_told_what_its_stages_found(make_study: Callable[..., Study]) -> None:
+    class Asking(Final):
+        def staged(self, histories: dict[str, object]) -> Final:
+            seen.append({name: len(history) for name, history in histories.items()})
+            return self
+
+    seen: list[dict[str, int]] = []
+    study = make_study(budget={"trials": 1})
+    study.run(Asking(), runner=PlainRunner())
+    assert seen == [{"score": 2, "train": 2}]
+
+
+def test_a_stage_keeps_as_many_checkpoints_as_it_asks_for(make_study: Callable[..., Study]) -> None:
+    kept = Stage("train", SPACE, Score(), DrawSearcher(), Budget(trials=2), (Goal("loss"),), keep=5)
+    assert open_stage(make_study(budget={"trials": 1}), kept).least_kept == 5
+
+
 def test_time_of_stages_counts_in_the_study(make_study: Callable[..., Study]) -> None:
     study = make_study()
     sub = open_stage(study, stage("score"))
