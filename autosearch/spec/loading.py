@@ -316,7 +316,7 @@ class _Loader:
                 if name in taken:
                     message = f"{spec.method} sets '{name}', and so does {taken[name]}; keep one of them"
                     self.document.add(where, message)
-                elif space is not None and name in space.searched:
+                elif space is not None and {name, f"train.{name}"} & set(space.searched):
                     message = f"{spec.method} sets '{name}', which is searched too; take it out of `space`"
                     self.document.add(where, message)
                 taken.setdefault(name, spec.method)

@@ -48,6 +48,7 @@ from autosearch.tasks.architectures import architecture_problems
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
 
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Rule = tuple[Callable[[Any], bool], str]
 
 
@@ -204,7 +205,7 @@ class TrainingTask(ABC):
         """A fresh network for the data."""
 
     @abstractmethod
-    def loss(self) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    def loss(self) -> Loss:
         """Mean training loss of a batch."""
 
     @abstractmethod
@@ -302,11 +303,19 @@ class TrainingTask(ABC):
             "peak_memory_mb": _peak_memory_mb(self.torch_device),
         }
 
-    def learner(self, seed: int) -> TorchLearner:
-        """A fresh learner of this task; equal seeds give equal ones."""
+    def learner(
+        self, seed: int, *, network: nn.Module | None = None, around: Callable[[Loss], Loss] | None = None
+    ) -> TorchLearner:
+        """A fresh learner of this task; equal seeds give equal ones.
+
+        Args:
+            seed: of weights, data order and noise.
+            network: trained in place, instead of a fresh one.
+            around: makes the training loss from the task's own.
+        """
         data = self.load().to(self.torch_device)
         with RandomState(derive_seed(seed, "weights")).active():
-            model = self.network(data)
+            model = self.network(data) if network is None else network
         model.to(self.torch_device)
         batches = BatchStream(
             self.examples(data),
@@ -327,7 +336,7 @@ class TrainingTask(ABC):
         return TorchLearner(
             model,
             batches,
-            loss,
+            loss if around is None else around(loss),
             optimizer,
             evaluation=functools.partial(self._named, "val", data.val, data),
             lr_schedule=build_lr_schedule(self.lr_schedule, steps, self.warmup),
@@ -336,9 +345,11 @@ class TrainingTask(ABC):
             settings=self.settings(model, loss),
         )
 
-    def trained_learner(self, seed: int) -> TrainingLearner:
-        """A fresh learner with the task's training methods around it."""
-        learner: TrainingLearner = self.learner(seed)
+    def trained_learner(
+        self, seed: int, *, network: nn.Module | None = None, around: Callable[[Loss], Loss] | None = None
+    ) -> TrainingLearner:
+        """A fresh learner, as `learner` makes it, with the task's training methods around it."""
+        learner: TrainingLearner = self.learner(seed, network=network, around=around)
         for i, method in enumerate(self._methods):
             learner = method.apply(learner, self, derive_seed(seed, "method", i))
         return learner
@@ -393,8 +404,12 @@ class TrainingTask(ABC):
         task = self.with_config(job.config)
         learner = task.trained_learner(job.seed)
         learner.inherit(load_checkpoint(job.checkpoint)["learner"], 0)
-        data = task.load().to(task.torch_device)
-        return learner.measure(functools.partial(task._named, "test", data.test, data))
+        return task.test_metrics(learner)
+
+    def test_metrics(self, learner: TrainingLearner) -> dict[str, float]:
+        """Metrics of a learner's network on the test data."""
+        data = self.load().to(self.torch_device)
+        return learner.measure(functools.partial(self._named, "test", data.test, data))
 
     def _named(self, split: str, examples: Batch, data: Dataset, model: nn.Module) -> dict[str, float]:
         return {f"{split}_{name}": value for name, value in self.measure(model, examples, data).items()}
@@ -443,7 +458,7 @@ class TrainingTask(ABC):
             places = (line.partition(": ") for line in lines)
             raise report([SpaceError(text, tuple(place.split(".", 1))) for place, _, text in places])
         datasets = problem.space.parameters.get("dataset")
-        for name in [self.dataset] if datasets is None else _corners(datasets):
+        for name in [self.dataset] if datasets is None else corners(datasets):
             self.with_config({"dataset": name}).check_data()
 
     def _metric_problems(self, problem: Problem) -> list[str]:
@@ -462,7 +477,7 @@ class TrainingTask(ABC):
         arguments = [f.name for f in dataclasses.fields(self)]
         formulas = [p.expression for p in parameters.values() if isinstance(p, Derived)]
         used = set().union(*(e.names for e in [*formulas, *problem.space.conditions.values()]))
-        models: list[Value] = _corners(parameters["model"]) if "model" in parameters else [self.model]
+        models: list[Value] = corners(parameters["model"]) if "model" in parameters else [self.model]
         lines = []
         if "lr_schedule.peak" in parameters and "lr" in parameters:
             lines.append(
@@ -475,7 +490,7 @@ class TrainingTask(ABC):
                     known = did_you_mean(name, arguments) or f" Its arguments: {', '.join(arguments)}."
                     lines.append(f"space.{name}: the task has no argument of that name.{known}")
             elif argument == name:
-                values = _corners(parameter)
+                values = corners(parameter)
                 lines += self._value_problems(name, values, models)
                 if name == "epochs" and any(isinstance(v, int) and v > self.epochs for v in values):
                     lines.append(f"space.epochs: goes beyond the epochs of the run, {self.epochs}.")
@@ -498,7 +513,7 @@ class TrainingTask(ABC):
         return list(dict.fromkeys(lines))
 
 
-def _corners(parameter: Any) -> list[Value]:
+def corners(parameter: Any) -> list[Value]:
     """The values that decide whether all are allowed: bounds, choices, the fixed value; none of a derived one."""
     if isinstance(parameter, Float | Int):
         return [parameter.low, parameter.high]

@@ -106,6 +106,7 @@ class PruneOptions:
     round_to: int = 1
 
     def __post_init__(self) -> None:
+        build_criterion(self.criterion)
         for metric, share in self.target.items():
             if metric not in METRICS:
                 raise OptionError(f"target.{metric}: one of {', '.join(METRICS)}.", "target")
@@ -215,7 +216,7 @@ class Pruner:
                 "no channels of the network can be removed: all are ignored or are its outputs."
             )
         self.model = shrink(model, {})
-        self._dense = shrink(model, {}) if "latency" in options.target else model
+        self._dense = shrink(model, {})
         self._original = self.groups
         self._estimate = Estimate(model, example_inputs, self.groups)
         self.kept: dict[Slot, list[int]] = {}
@@ -248,7 +249,20 @@ class Pruner:
         )
         self.model = shrink(self.model, self.groups.kept(alive))
         self.groups = self.groups.narrowed(alive)
-        self.kept = self._original.kept(self._alive_ids())
+        self.kept = self._original.kept(self.alive)
+
+    def restore(self, alive: Sequence[Sequence[int]]) -> None:
+        """Take the shape that `alive` of a pruner of the same network described; its weights are the original's.
+
+        Raises:
+            PruningError: the description is of another network.
+        """
+        groups = self._original.groups
+        if len(alive) != len(groups) or any(max(ids) >= len(g) for ids, g in zip(alive, groups, strict=True)):
+            raise PruningError("what is left of the groups was recorded for another network.")
+        self.kept = self._original.kept(alive)
+        self.model = shrink(self._dense, self.kept)
+        self.groups = self._original.narrowed(alive)
 
     def result(self) -> Pruned:
         """The network as it now is, with its costs counted and measured."""
@@ -270,7 +284,9 @@ class Pruner:
                 wanted[now.name] = max(0, gone - (len(first) - len(now)))
         return wanted
 
-    def _alive_ids(self) -> list[list[int]]:
+    @property
+    def alive(self) -> list[list[int]]:
+        """Numbers, in the unpruned network, of the units that are left of each group."""
         return [list(group.ids) for group in self.groups.groups]
 
     def _shares(self, alive: Alive) -> Mapping[str, float]:
