@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from autosearch.methods.pruning import load_pruned, prune
     from autosearch.methods.robot.metrics import score
     from autosearch.methods.stn import DeltaSTN
+    from autosearch.runners.ray_search import RayTuneSearcher
     from autosearch.runners.session import get_checkpoint, report
     from autosearch.searchers.optuna_sampler import OptunaSampler
     from autosearch.space import (
@@ -68,6 +69,7 @@ _HOMES = {
     "autosearch.methods.robot.metrics": ("score",),
     "autosearch.methods.evonorm": ("swap_norm_act",),
     "autosearch.methods.pruning": ("load_pruned", "prune"),
+    "autosearch.runners.ray_search": ("RayTuneSearcher",),
     "autosearch.runners.session": ("get_checkpoint", "report"),
     "autosearch.searchers.optuna_sampler": ("OptunaSampler",),
     "autosearch.space": (
