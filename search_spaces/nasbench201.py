@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from autosearch.space import Categorical, Fixed, Parameter, SpaceError, Subspace, Value
 from autosearch.space.operators import show
+from search_spaces import cells
 
 NAME = "nasbench201"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ("edge01", "edge02", "edge12", "edge03", "edge13", "edge23")
+EDGES = cells.EDGES
 _NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 _NASLIB_EDGES = ("edge01", "edge02", "edge03", "edge12", "edge13", "edge23")
 
@@ -126,19 +127,7 @@ def canonical(architecture: Architecture, merge: Merge = "dead_edges") -> tuple[
 
 def alive(architecture: Architecture) -> dict[str, str]:
     """The cell with `none` on every edge that lies on no path from the input to the output."""
-    found = check(architecture)
-    present = {(int(edge[4]), int(edge[5])) for edge, operation in found.items() if operation != "none"}
-    reached, reaching = {0}, {3}
-    for node in (1, 2, 3):
-        if any((source, node) in present for source in reached):
-            reached.add(node)
-    for node in (2, 1, 0):
-        if any((node, target) in present for target in reaching):
-            reaching.add(node)
-    return {
-        edge: operation if int(edge[4]) in reached and int(edge[5]) in reaching else "none"
-        for edge, operation in found.items()
-    }
+    return cells.alive(check(architecture))
 
 
 def isomorphic(architecture: Architecture) -> tuple[int, ...]:

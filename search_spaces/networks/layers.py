@@ -18,17 +18,18 @@ class ReluConvNorm(nn.Sequential):
         )
 
 
-class ResidualReduction(nn.Module):
-    """Two 3×3 convolutions beside a pooled 1×1 projection: half the pixels, more channels."""
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside the input, which is pooled and projected by a 1×1 convolution where shapes change."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 2) -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
         self.convs = nn.Sequential(
             ReluConvNorm(inputs, outputs, 3, stride=stride), ReluConvNorm(outputs, outputs, 3)
         )
         # `ceil_mode`: an odd side ends with as many pixels as behind the strided convolution.
         pool = [nn.AvgPool2d(stride, stride, ceil_mode=True)] if stride > 1 else []
-        self.shortcut = nn.Sequential(*pool, nn.Conv2d(inputs, outputs, 1, bias=False))
+        fit = [] if stride == 1 and inputs == outputs else [nn.Conv2d(inputs, outputs, 1, bias=False)]
+        self.shortcut = nn.Sequential(*pool, *fit)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.convs(x) + self.shortcut(x)
@@ -49,9 +50,9 @@ class Head(nn.Sequential):
         )
 
 
-def average_pool() -> nn.Module:
-    """3×3 mean pooling that keeps the size; the border does not count."""
-    return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+def average_pool(stride: int = 1) -> nn.Module:
+    """3×3 mean pooling that keeps the size at stride 1; the border does not count."""
+    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
 class DenseCell(nn.Module):
@@ -62,10 +63,20 @@ class DenseCell(nn.Module):
     Args:
         operations: (source, target) -> module; absent pairs carry nothing.
         nodes: in all, input and output included.
+        channels: of the output, the input's without it.
+        stride: of the operations on the input.
     """
 
-    def __init__(self, operations: dict[tuple[int, int], nn.Module], nodes: int) -> None:
+    def __init__(
+        self,
+        operations: dict[tuple[int, int], nn.Module],
+        nodes: int,
+        *,
+        channels: int | None = None,
+        stride: int = 1,
+    ) -> None:
         super().__init__()
+        self.channels, self.stride = channels, stride
         self.operations = nn.ModuleDict({f"{i}to{j}": module for (i, j), module in operations.items()})
         reached = {0}
         for target in range(1, nodes):
@@ -89,7 +100,10 @@ class DenseCell(nn.Module):
                 total = out if total is None else total + out
             values.append(total)
         last = values[-1]
-        return torch.zeros_like(x) if last is None else last
+        if last is not None:
+            return last
+        empty = torch.zeros_like(x[:, :1, :: self.stride, :: self.stride])
+        return empty.expand(-1, x.shape[1] if self.channels is None else self.channels, -1, -1)
 
 
 def stem(inputs: int, channels: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from search_spaces.networks.layers import (
     Head,
     Operation,
     ReluConvNorm,
-    ResidualReduction,
+    ResidualBlock,
     average_pool,
     stem,
 )
@@ -54,7 +54,7 @@ class NasBench201Network(nn.Sequential):
         for stage in range(3):
             channels = width * 2**stage
             if stage:
-                modules.append(ResidualReduction(channels // 2, channels))
+                modules.append(ResidualBlock(channels // 2, channels, stride=2))
             modules += [_cell(found, channels) for _ in range(depth)]
         super().__init__(*modules, Head(4 * width, outputs, dropout))
 
