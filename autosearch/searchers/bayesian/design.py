@@ -1,4 +1,4 @@
-"""The initial design: quasi-random points, each a function of the study's seed and the trial's number."""
+"""The initial design: the middle, then quasi-random points, functions of the study's seed and the trial's number."""
 
 from collections.abc import Callable, Hashable
 
@@ -33,7 +33,8 @@ def initial_config(
 ) -> dict[str, Value] | None:
     """The design's configuration for trial `number`; another random one where it is taken or may not be run.
 
-    None where the space is exhausted.
+    The first is the middle of the space, or its defaults: nearer to wherever the optimum is than most of the space,
+    the more so the more parameters there are. None where the space is exhausted.
 
     Raises:
         SpaceError: the constraints of the space seem unsatisfiable.
@@ -41,6 +42,10 @@ def initial_config(
     d = domain.layout.d
     hooked = any(group.subspace.sample is not None for group in problem.space.groups)
     if 0 < d <= _MOST_COLUMNS and not hooked:
+        if number == 0:
+            middle = problem.space.decode_feasible(problem.space.encode([problem.space.start]))[0]
+            if middle is not None and not taken(problem.space.key(middle)):
+                return middle
         seed = derive_seed(problem.seed, "bayesian", "design") % 2**31
         engine = SobolEngine(d, scramble=True, seed=seed).fast_forward(number)  # type: ignore[no-untyped-call]
         U = engine.draw(1, dtype=torch.float64).numpy()

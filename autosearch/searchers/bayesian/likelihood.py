@@ -4,7 +4,7 @@ Symbols:
 
 | symbol | meaning | shape |
 |---|---|---|
-| `theta` | log lengths, log weights, logit rhos, log s2, log noise | `(t,)` |
+| `theta` | log lengths, log weights, logit rhos, logit of the share alone, log s2, log noise | `(t,)` |
 | `X`, `y` | observed points and values z (see transforms) | `(n, D)`, `(n,)` |
 | `v` | known variance of each observation, NaN where it is to be inferred | `(n,)` |
 | `L` | Cholesky factor of K + noise | `(n, n)` |
@@ -58,16 +58,18 @@ def unpack(theta: np.ndarray, kernel: MixedKernel) -> Hyper:
     """Hyperparameters in natural units."""
     a, b, g = len(kernel.numeric), len(kernel.choices), kernel.groups
     natural = np.exp(theta)
-    natural[a + b : a + b + g] /= 1 + natural[a + b : a + b + g]
+    shares = slice(a + b, a + b + g + kernel.additive)
+    natural[shares] /= 1 + natural[shares]
     values = torch.from_numpy(natural)
-    return Hyper(values[:a], values[a : a + b], values[a + b : a + b + g], values[-2], values[-1])
+    alone = values[-3] if kernel.additive else torch.zeros_like(values[-1])
+    return Hyper(values[:a], values[a : a + b], values[a + b : a + b + g], values[-2], values[-1], alone)
 
 
 def _bounds(kernel: MixedKernel) -> list[tuple[float, float]]:
     return [
         *[(math.log(0.01), math.log(1e3))] * len(kernel.numeric),
         *[(math.log(0.01), math.log(20.0))] * len(kernel.choices),
-        *[(-6.0, 6.0)] * kernel.groups,
+        *[(-6.0, 6.0)] * (kernel.groups + kernel.additive),
         (math.log(0.05), math.log(1e3)),
         (math.log(1e-7), math.log(4.0)),
     ]
@@ -75,7 +77,7 @@ def _bounds(kernel: MixedKernel) -> list[tuple[float, float]]:
 
 def _start(kernel: MixedKernel, length: float) -> np.ndarray:
     lengths = math.log(length * math.sqrt(max(_dimensions(kernel), 1)))
-    others = len(kernel.choices) + kernel.groups + 1
+    others = len(kernel.choices) + kernel.groups + kernel.additive + 1
     return np.array([*[lengths] * len(kernel.numeric), *[0.0] * others, NOISE_LOCATION])
 
 
@@ -127,7 +129,7 @@ def log_prior(theta: np.ndarray, kernel: MixedKernel, *, noise_known: bool) -> t
     location[-1], scale[-1] = NOISE_LOCATION, NOISE_SCALE
     # Density of the logarithm: the mode lies at the median, whatever the scale.
     gap = (theta - location) / scale
-    gap[a + b : a + b + g] = 0.0
+    gap[a + b : -2] = 0.0
     if noise_known:
         gap[-1] = 0.0
     value, slope = -0.5 * float(gap @ gap), -gap / scale
@@ -136,6 +138,11 @@ def log_prior(theta: np.ndarray, kernel: MixedKernel, *, noise_known: bool) -> t
         rhos = 1 / (1 + np.exp(-theta[a + b : a + b + g]))
         value += float(np.log(rhos * (1 - rhos)).sum())
         slope[a + b : a + b + g] = 1 - 2 * rhos
+    if kernel.additive:
+        # Flat but at the ends, which the bounds keep from the logarithm's own.
+        alone = 1 / (1 + math.exp(-theta[-3]))
+        value += 0.5 * math.log(alone * (1 - alone))
+        slope[-3] = 0.5 - alone
     noise = math.exp(theta[-1])
     if not noise_known and noise > NOISE_BOUND:
         beyond = (noise - NOISE_BOUND) / NOISE_BEYOND

@@ -69,8 +69,14 @@ def test_a_fresh_searcher_suggests_what_a_long_lived_one_does():
 
 
 def test_another_seed_gives_another_design():
-    one, two = (BayesianSearcher().suggest(Builder(SQUARE, seed=s).history(), 1) for s in (0, 1))
-    assert configs(one) != configs(two)
+    one, two = (BayesianSearcher().suggest(Builder(SQUARE, seed=s).history(), 2) for s in (0, 1))
+    assert configs(one)[1] != configs(two)[1]
+
+
+def test_the_first_trial_is_the_middle_or_the_defaults():
+    space = {**SQUARE, "z": {"type": "float", "low": 1e-4, "high": 1.0, "log": True, "default": 0.1}}
+    config = BayesianSearcher().suggest(Builder(space, seed=3).history(), 1)[0].config
+    assert config == pytest.approx({"x": 0.5, "y": 0.5, "z": 0.1})
 
 
 def test_leaves_threads_and_random_states_alone():
@@ -387,7 +393,7 @@ def test_conditional_parameters_of_other_branches_leave_a_branch_alone():
         [{"opt": "adam"}, {"opt": "sgd", "momentum": 0.1}, {"opt": "sgd", "momentum": 0.9}]
     )
     one = torch.ones(1, dtype=torch.float64)
-    hyper = Hyper(0.3 * one, 0.5 * one, 0.6 * one, one[0], one[0])
+    hyper = Hyper(0.3 * one, 0.5 * one, 0.6 * one, one[0], one[0], 0 * one[0])
     x = torch.from_numpy(points)
     covariance = MixedKernel(layout)(x, x, hyper)
     expected = math.exp(-0.5) * 0.6
@@ -410,5 +416,5 @@ def test_the_kernel_is_positive_definite_over_nested_branches():
     for _ in range(10):
         drawn = [torch.from_numpy(rng.lognormal(size=n)) for n in (len(kernel.numeric), len(kernel.choices))]
         rhos = torch.from_numpy(rng.uniform(size=kernel.groups))
-        hyper = Hyper(*drawn, rhos, torch.tensor(1.0).double(), torch.tensor(0.0).double())
+        hyper = Hyper(*drawn, rhos, *torch.tensor([1.0, 0.0, 0.3]).double())
         assert torch.linalg.eigvalsh(kernel(x, x, hyper)).min() > -1e-8

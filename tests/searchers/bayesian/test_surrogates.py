@@ -189,7 +189,7 @@ def test_grid_surrogate_loads_neither_torch_nor_botorch():
 def prior(noise=1e-3, dimensions=2, known=False):
     """Log prior of two lengthscales of 4, where those of all other dimensions are at their likeliest."""
     likeliest = LENGTH_LOCATION + 0.5 * np.log(min(dimensions, LENGTH_GROWTH))
-    theta = np.array([*[np.log(4.0)] * 2, *[likeliest] * (dimensions - 2), 0.0, np.log(noise)])
+    theta = np.array([*[np.log(4.0)] * 2, *[likeliest] * (dimensions - 2), 0.0, 0.0, np.log(noise)])
     return log_prior(theta, MixedKernel(Layout(dimensions)), noise_known=known)[0]
 
 
@@ -223,7 +223,7 @@ def test_slopes_of_the_likelihood_are_those_of_finite_differences(known):
     objective = NegativeLogPosterior(kernel, points(12), y, torch.full_like(y, known))
     for noise in (-6.0, -1.0):  # the second beyond the bound of the prior
         theta = np.append(
-            rng.normal(size=len(kernel.numeric) + len(kernel.choices) + kernel.groups + 1), noise
+            rng.normal(size=len(kernel.numeric) + len(kernel.choices) + kernel.groups + 2), noise
         )
         _, slope = objective(theta)
         steps = 1e-5 * np.eye(len(theta))
@@ -234,7 +234,7 @@ def test_slopes_of_the_likelihood_are_those_of_finite_differences(known):
 def test_slopes_of_covariances_by_points_are_those_of_finite_differences():
     kernel, rng = MixedKernel(NESTED), np.random.default_rng(4)
     sizes = (len(kernel.numeric), len(kernel.choices), kernel.groups)
-    hyper = unpack(np.append(rng.normal(size=sum(sizes)), [0.3, -3.0]), kernel)
+    hyper = unpack(np.append(rng.normal(size=sum(sizes)), [0.5, 0.3, -3.0]), kernel)
     relaxed = [0, 1, 3, 4, 6, 9]
 
     def covariances(moving, Z):
