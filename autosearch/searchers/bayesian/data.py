@@ -85,12 +85,12 @@ def gather(history: History, domain: Domain) -> Data:
 
 
 def has_partial(history: History) -> bool:
-    """Whether some trial was left before its end with reports of every objective."""
-    return any(_left(trial) and _measured(history.problem, trial.reports[-1]) for trial in history)
+    """Whether some trial has reports of every objective but no result: it was left before its end, or is running."""
+    return any(_open(trial) and _measured(history.problem, trial.reports[-1]) for trial in history)
 
 
-def _left(trial: Trial) -> bool:
-    return trial.state in (State.STOPPED, State.PAUSED) and bool(trial.reports)
+def _open(trial: Trial) -> bool:
+    return trial.state in (State.STOPPED, State.PAUSED, State.RUNNING) and bool(trial.reports)
 
 
 def _measured(problem: Problem, report: Report) -> bool:
@@ -99,17 +99,17 @@ def _measured(problem: Problem, report: Report) -> bool:
 
 
 def _partial(history: History, domain: Domain, complete: list[Trial]) -> dict[str, np.ndarray]:
-    """Reports at the steps where trials were left: of those trials, and of the complete ones for comparison."""
+    """Reports at the steps that trials without a result have reached: of these, and of complete ones for comparison."""
     problem, m = history.problem, len(history.problem.objectives)
     column = domain.layout.fidelity
     rows: list[tuple[Trial, Report]] = []
     if column is not None:
-        left = [trial for trial in history if _left(trial) and _measured(problem, trial.reports[-1])]
-        rows = [(trial, trial.curve[-1]) for trial in left]
+        reached = [trial for trial in history if _open(trial) and _measured(problem, trial.reports[-1])]
+        rows = [(trial, trial.curve[-1]) for trial in reached]
         ends = Counter(report.step for _, report in rows)
-        # The steps at which most were left; more would only repeat what the same curves say.
-        rungs = {step for step, _ in sorted(ends.items(), key=lambda item: (-item[1], item[0]))[:_RUNGS]}
-        for trial in [*complete, *left]:
+        # The steps that most have reached; more would only repeat what the same curves say.
+        rungs = {step for step, _ in sorted(ends.items(), key=lambda item: (-item[1], -item[0]))[:_RUNGS]}
+        for trial in [*complete, *reached]:
             before = [r for r in trial.curve[:-1] if r.step in rungs and _measured(problem, r)]
             rows += [(trial, report) for report in before]
     points = domain.points([trial.config for trial, _ in rows])

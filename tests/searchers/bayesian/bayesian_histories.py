@@ -57,9 +57,12 @@ class Builder:
         )
 
     def run(self, config: Config, curve: Sequence[float], state: State = State.COMPLETE) -> None:
-        """A trial that reported `curve` at steps 1, 2, … and then ended."""
+        """A trial that reported `curve` at steps 1, 2, … and then ended, or is still running."""
         n = self.begin(config)
-        reports = tuple(Report(i + 1, {"loss": value}, 0.0, 2 * n) for i, value in enumerate(curve))
+        if state is State.RUNNING:
+            self.trials[n] = dataclasses.replace(self.trials[n], reports=_reports(n, curve))
+            return
+        reports = _reports(n, curve)
         values = (curve[-1],) if state is State.COMPLETE else None
         self._end(n, state, values=values, reports=reports, metrics={"loss": curve[-1]})
 
@@ -72,6 +75,10 @@ class Builder:
 
     def history(self) -> History:
         return History(self.problem, list(self.trials))
+
+
+def _reports(n: int, curve: Sequence[float]) -> tuple[Report, ...]:
+    return tuple(Report(i + 1, {"loss": value}, 0.0, 2 * n) for i, value in enumerate(curve))
 
 
 def optimise(

@@ -373,6 +373,24 @@ def test_stopped_trials_teach_what_their_reports_say():
     assert suggestion.config["x"] < 0.5
 
 
+def test_reports_of_running_trials_teach_before_they_end():
+    """The right half was never finished; a running trial there says after 6 of 9 steps that it is bad."""
+
+    def curve(level, steps):
+        return [level + 1 / step for step in range(1, steps + 1)]
+
+    means = []
+    for reports in (0, 6):
+        builder = Builder({"x": SQUARE["x"]}, fidelity=(1, 9))
+        for k in range(8):
+            builder.run({"x": 0.05 * k}, curve(0.1 * k, 9))
+        builder.run({"x": 0.8}, curve(4.0, reports), State.RUNNING)
+        searcher = BayesianSearcher(initial=1)
+        mean, _ = searcher.predictor(builder.history()).predict([{"x": 0.8}])
+        means.append(float(mean[0, 0]))
+    assert means[1] > 2.0 > means[0]
+
+
 def test_over_a_thousand_trials_a_subset_is_modelled_and_said_so():
     history = random_history(SQUARE, bowl, 1050).history()
     begun = time.process_time()
