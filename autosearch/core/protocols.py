@@ -27,6 +27,7 @@ class Searcher(Protocol):
     Optional attributes:
         predictor(history) -> Predictor: of a searcher with a surrogate.
         stages(problem) -> Sequence[Stage]: work to finish before the first own trial.
+        stages_for(problem, objective) -> Sequence[Stage]: the same, of work that uses what the trials run.
         needs_checkpoints(history) -> set[int]: trials whose last checkpoint it may name as a `parent`.
         check(problem) -> None: raises OptionError or SpaceError where it cannot work on the problem.
     """

@@ -38,6 +38,8 @@ def stages_of(study: "Study", objective: Objective) -> list[Stage]:
     for part in (study.searcher, objective):
         if hasattr(part, "stages"):
             found += part.stages(study.problem)
+    if hasattr(study.searcher, "stages_for"):
+        found += study.searcher.stages_for(study.problem, objective)
     return ordered(found)
 
 

@@ -64,6 +64,8 @@ class TableTask:
         cost: column of the seconds that a whole run took, spread evenly over its steps.
         seconds: of each step, where there is no `cost`.
         final: metric -> column, measured once for the chosen trial (test metrics).
+        training_free: metric -> column of scores that are known before anything is trained, for searchers that use
+            them.
         data_dir: folder of datasets.
 
     Raises:
@@ -85,6 +87,7 @@ class TableTask:
         cost: str | None = None,
         seconds: float = 0.0,
         final: Mapping[str, str] | None = None,
+        training_free: Mapping[str, str] | None = None,
         data_dir: Path | None = None,
     ) -> None:
         if (keys is None) == (row is None):
@@ -95,6 +98,7 @@ class TableTask:
             raise OptionError("table needs at least one metric.", "metrics")
         self._path = _locate(file, data_dir)
         self._metrics, self._final, self._second = dict(metrics), dict(final or {}), second
+        self._training_free = dict(training_free or {})
         self._cost, self._seconds, self._row = cost, seconds, row
         self._keys = {name: Key.parse(name, key) for name, key in (keys or {}).items()}
         self._nearest, self._log = match == "nearest", frozenset(log)
@@ -110,16 +114,18 @@ class TableTask:
         arrays = _read(self._path, self._path.stat().st_mtime_ns)
         columns = {name: column(arrays, text, self._path) for name, text in self._metrics.items()}
         final = {name: column(arrays, text, self._path) for name, text in self._final.items()}
+        free = {name: column(arrays, text, self._path) for name, text in self._training_free.items()}
         if self._second != "steps":
             columns = {name: values.reshape(len(values), -1) for name, values in columns.items()}
-        rows = {len(values) for values in (*columns.values(), *final.values())}
+        rows = {len(values) for values in (*columns.values(), *final.values(), *free.values())}
         steps = {values.shape[1] for values in columns.values() if values.ndim == 2}
         if len(rows) != 1 or (self._second == "steps" and len(steps) > 1):
             shapes = {name: values.shape for name, values in columns.items()}
             raise OptionError(f"{self._path.name}: the columns differ in length: {shapes}.", "metrics")
         cost = None if self._cost is None else column(arrays, self._cost, self._path)
         finder = None if self._row else _Finder(arrays, self._keys, self._log, self._path)
-        return _Table(columns, final, cost, finder, max(steps, default=1) if self._second == "steps" else 1)
+        steps_of = max(steps, default=1) if self._second == "steps" else 1
+        return _Table(columns, final, free, cost, finder, steps_of)
 
     def check(self, problem: Problem) -> None:
         """Refuse objectives that are not in `metrics`, and keys that are no parameters.
@@ -139,7 +145,7 @@ class TableTask:
                 raise OptionError(f"{name!r} finds a row, but is no parameter of the space.", "keys")
 
     def run(self, job: Job) -> Generator[Progress, Decision, None]:
-        table, row = self._table, self._find(job)
+        table, row = self._table, self._find(job.config)
         curves = {name: self._values(values[row], job) for name, values in table.columns.items()}
         seconds = self._seconds if table.cost is None else float(table.cost[row]) / table.steps
         done = 0
@@ -149,11 +155,20 @@ class TableTask:
             reported = {name: float(curve[min(step, len(curve)) - 1]) for name, curve in curves.items()}
             yield Progress(reported, step=step, save=_saver(step), data={"row": row}, seconds=seconds)
 
+    def scores(self, config: Mapping[str, Any]) -> Mapping[str, float]:
+        """Training-free scores of a nested configuration; NaN where the table's cell is.
+
+        Raises:
+            LookupError: if the table has no row for it.
+        """
+        row = self._find(config)
+        return {name: float(values[row]) for name, values in self._table.training_free.items()}
+
     def finish(self, job: Job) -> Mapping[str, float]:
-        row = self._find(job)
+        row = self._find(job.config)
         return {name: float(np.nanmean(values[row])) for name, values in self._table.final.items()}
 
-    def _find(self, job: Job) -> int:
+    def _find(self, nested: Mapping[str, Any]) -> int:
         """Row of a configuration.
 
         Raises:
@@ -161,9 +176,9 @@ class TableTask:
         """
         table = self._table
         if table.finder is not None:
-            config = {name: _reach(job.config, name) for name in self._keys}
+            config = {name: _reach(nested, name) for name in self._keys}
             return table.finder.nearest(config) if self._nearest else table.finder.exact(config)
-        row = int(_reach(job.config, self._row or ""))
+        row = int(_reach(nested, self._row or ""))
         size = len(next(iter(table.columns.values())))
         if not 0 <= row < size:
             raise LookupError(f"row {row} is not in {self._path.name}, which has rows 0 to {size - 1}.")
@@ -189,6 +204,7 @@ class _Table:
 
     columns: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
+    training_free: dict[str, np.ndarray]
     cost: np.ndarray | None
     finder: "_Finder | None"
     steps: int
