@@ -62,6 +62,7 @@ class State:
         tried: (x, score, variance) of this stage.
         past: of earlier stages: (stage, x, score, variance), relative to the learning rate then in use.
         reference: last losses of this stage's first candidate.
+        swept: lowest smoothed loss of the range test.
         rising: candidates of this stage whose loss rose.
         best: index of the best in `tried` whose end is stored, -1 for none.
         begun: (steps, lost) when the search began.
@@ -84,6 +85,7 @@ class State:
     tried: list[tuple[float, float, float]] = field(default_factory=list)
     past: list[tuple[int, float, float, float]] = field(default_factory=list)
     reference: list[float] = field(default_factory=list)
+    swept: float = math.inf
     rising: int = 0
     best: int = -1
     begun: tuple[int, int] = (0, 0)
@@ -229,6 +231,7 @@ class Controller:
             for i in range(len(s.losses))
         ]
         s.x = math.log(range_test.steepest(lrs, s.losses, self.settings.range_test))
+        s.swept = range_test.lowest(s.losses, self.settings.range_test)
         self._roll_back()
         return [("restore", "stage"), *self._begin_stage(first=True)]
 
@@ -363,7 +366,9 @@ class Controller:
     def _choose(self) -> list[Action]:
         s, settings = self.state, self.settings
         if s.best < 0:
-            return self._shrink()
+            return self._shrink("diverged")
+        if s.stage == 0 and s.rescues == 0 and s.tried[s.best][1] > s.swept:
+            return self._shrink("did worse than the range test, at any learning rate")
         chosen = s.best
         x, y, v = s.tried[chosen]
         if settings.choice == "improvement":
@@ -402,8 +407,8 @@ class Controller:
                 stacklevel=2,
             )
 
-    def _shrink(self) -> list[Action]:
-        """All candidates diverged: the interval ends at a tenth, and the stage searches again."""
+    def _shrink(self, what: str) -> list[Action]:
+        """All candidates diverged, or the network died: the interval ends at a tenth, and the stage searches again."""
         s = self.state
         before = s.high
         s.high -= math.log(10)
@@ -414,7 +419,7 @@ class Controller:
                 f"allowed is {self.settings.low:g}."
             )
         warnings.warn(
-            f"all {len(s.tried)} candidates diverged; learning rates up to {math.exp(s.high):g} are tried instead of "
+            f"all {len(s.tried)} candidates {what}; learning rates up to {math.exp(s.high):g} are tried instead of "
             f"{math.exp(before):g}.",
             stacklevel=2,
         )

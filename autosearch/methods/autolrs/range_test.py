@@ -33,6 +33,12 @@ def is_over(losses: Sequence[float], steps: int) -> bool:
     return bool(means[-1] > _TOO_FAR * means.min() > 0)
 
 
+def lowest(losses: Sequence[float], steps: int) -> float:
+    """The lowest smoothed loss; infinite where the sweep began with a loss that is not finite."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return float(smoothed(finite, steps).min()) if finite else math.inf
+
+
 def steepest(lrs: Sequence[float], losses: Sequence[float], steps: int) -> float:
     """The learning rate at which the smoothed loss fell most steeply; the geometric middle where it did not fall."""
     finite = [loss for loss in losses if math.isfinite(loss)]

@@ -94,7 +94,7 @@ def unpacked(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), map_location=_here, weights_only=False)
 
 
-def _here(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+def _here(storage: Any, location: str) -> Any:
     return storage.cuda() if location.startswith("cuda") else storage
 
 

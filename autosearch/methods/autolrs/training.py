@@ -151,9 +151,10 @@ class AutoLRSLearner(LearnerWrapper):
         if self._outcome is not None and self.controller.state.phase == "search":
             made = self.controller.plan.lrs[: self.controller.state.done]
             self.inner.restore(self._snapshots["stage"])
-            for lr in made:
-                self.inner.lr_schedule = lambda _, lr=lr: lr
-                self.inner.advance(1)
+            start = self.inner.step
+            self.inner.lr_schedule = lambda step: made[step - start]
+            if made:
+                self.inner.advance(len(made))
             self.inner.lr_schedule = self._lr_at
             self._from = self.inner.step
         self._outcome = None

@@ -187,6 +187,24 @@ def test_when_all_candidates_diverge_the_interval_shrinks_and_says_so():
     assert controller.state.choices[0][3] <= 0.1
 
 
+def test_a_network_that_dies_at_every_candidate_is_tried_again_at_lower_learning_rates():
+    controller = Controller(
+        resolve("modern", lr=1e-3, lr_range=(1e-4, 1.0), total_steps=2000, options={}),
+        lambda step: 1 - step / 2000,
+    )
+
+    def loss(lr, step):
+        if controller.state.phase == "range":
+            return 2.3 / (1 + 10 * lr)
+        return 2.3 if controller.state.high >= 0 else bowl(0.05)(lr, step)
+
+    run = Run(controller, loss)
+    with pytest.warns(UserWarning, match=r"did worse than the range test, .*; learning rates up to 0.1 are"):
+        run.go(900)
+    assert controller.state.rescues == 1
+    assert controller.state.choices[0][3] <= 0.1
+
+
 def test_when_even_the_smallest_learning_rate_diverges_it_is_an_error():
     controller = Controller(Settings(1e-3, 1.0, tau=100, candidates=3, first_candidates=3))
     with pytest.raises(FloatingPointError, match="diverged at all 3 learning rates"), pytest.warns():
