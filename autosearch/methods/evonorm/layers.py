@@ -150,7 +150,7 @@ class EvoNorm2d(nn.Module):
 
     def _average(self, variance: torch.Tensor, x: torch.Tensor) -> None:
         """Move the running variance towards that of the batch x."""
-        if self.running_var is None or _recomputing():
+        if self.running_var is None or recomputing():
             return
         count = x.numel() // self.channels
         unbiasing = count / (count - 1) if self.unbiased_running_var else 1.0
@@ -186,10 +186,15 @@ def _groups(channels: int, groups: int, group_size: int | None) -> int:
         return channels // group_size
     if groups < 1:
         raise OptionError(f"groups: at least 1, got {groups}.", "groups")
-    return next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0)
+    return group_count(channels, groups)
 
 
-def _recomputing() -> bool:
+def group_count(channels: int, at_most: int) -> int:
+    """The largest number up to `at_most` that divides the channels."""
+    return next(g for g in range(min(at_most, channels), 0, -1) if channels % g == 0)
+
+
+def recomputing() -> bool:
     """Whether this forward pass belongs to a backward pass: activation checkpointing runs it a second time."""
     if torch.compiler.is_compiling():
         return False
