@@ -10,14 +10,17 @@ from torch import Tensor
 from autosearch.searchers.bayesian.acquisition import LogBelow
 from autosearch.searchers.bayesian.data import Data
 from autosearch.searchers.bayesian.design import farthest
-from autosearch.searchers.bayesian.gp import GaussianProcess
+from autosearch.searchers.bayesian.gp import GaussianProcess, spread_out
+from autosearch.searchers.bayesian.kernel import MixedKernel
 from autosearch.searchers.bayesian.layout import Layout
-from autosearch.searchers.bayesian.likelihood import FitError
+from autosearch.searchers.bayesian.likelihood import FitError, fit
 from autosearch.searchers.bayesian.transforms import Outcome
 
 # What a singular fit or a singular posterior raises, wherever it arises.
 NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 MOST = 1000
+# Observations that maps of values are compared on; the plain one is left where another is likelier by a margin.
+_LEAST_COMPARED, _MOST_COMPARED, _MARGIN = 8, 100, 2.0
 # Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
 FEW, DRAWS = 40, 3
 
@@ -105,11 +108,30 @@ def believe(data: Data, layout: Layout) -> Beliefs:
 def _belief(
     layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes, *, bend: bool
 ) -> Belief:
-    outcome = Outcome.fit(y, bend=bend)
+    outcome = _likeliest(layout, X, y, sem) if bend else Outcome.fit(y, bend=False)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
     # `bend` says that it is the only objective: volumes are not averaged over hyperparameters.
     draws = DRAWS if bend and len(y) <= FEW else 0
     return Belief(_fitted(layout, X, z, known, notes, draws), outcome)
+
+
+def _likeliest(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray) -> Outcome:
+    """The map of values that makes them likeliest: bent in the far tail alone, or by the gap to the best."""
+    if len(y) < _LEAST_COMPARED or (by_gap := Outcome.of_gap(y)) is None:
+        return Outcome.fit(y)
+    keep = spread_out(len(y), _MOST_COMPARED)
+    plain = Outcome.fit(y)
+    better = _evidence(layout, X[keep], y[keep], sem[keep], by_gap) - _evidence(
+        layout, X[keep], y[keep], sem[keep], plain
+    )
+    return by_gap if better > _MARGIN else plain
+
+
+def _evidence(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, outcome: Outcome) -> float:
+    """Log density of values, up to a constant, where a process is fitted to what `outcome` makes of them."""
+    slope = outcome.slope(y)
+    z, known = torch.from_numpy(outcome.forward(y)), torch.from_numpy((sem * slope) ** 2)
+    return fit(MixedKernel(layout), X, z, known, starts=1).evidence + float(np.log(slope).sum())
 
 
 def _limit(layout: Layout, X: Tensor, margin: np.ndarray, notes: _Notes) -> LogBelow:

@@ -46,12 +46,14 @@ class FitError(ArithmeticError):
 class Fit:
     """How hyperparameters were found: `map`, or `default` where the likelihood could not be maximised.
 
-    `others` are further draws from about the posterior of the hyperparameters.
+    `others` are further draws from about the posterior of the hyperparameters; `evidence` is the log density of the
+    data and of `hyper`, up to a constant.
     """
 
     hyper: Hyper
     how: str
     others: tuple[Hyper, ...] = ()
+    evidence: float = -math.inf
 
 
 def unpack(theta: np.ndarray, kernel: MixedKernel) -> Hyper:
@@ -218,7 +220,7 @@ def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int
     except FitError:
         thetas = []
     first, *others = (unpack(theta, kernel) for theta in (best[1], *thetas))
-    return Fit(first, "map", tuple(others))
+    return Fit(first, "map", tuple(others), -best[0])
 
 
 def _spread(

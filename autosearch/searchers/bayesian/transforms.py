@@ -25,6 +25,20 @@ class Outcome:
     knee: float = np.inf
 
     @classmethod
+    def of_gap(cls, y: np.ndarray) -> "Outcome | None":
+        """About the logarithm of the gap to the best of values `y` (n,); None where most of them are the best.
+
+        In a basin values get better by orders of magnitude, and such a map is simpler to model. It is straight for gaps
+        far below the median one.
+        """
+        top = float(y.max())
+        spread = float(np.median(top - y))
+        if not 1e-12 * max(abs(top), 1e-290) < spread < np.inf:
+            return None
+        bent = _bend((y - top) / spread, 0.0)
+        return cls(top, spread, float(np.mean(bent)), float(np.std(bent)), 0.0)
+
+    @classmethod
     def fit(cls, y: np.ndarray, *, bend: bool = True) -> "Outcome":
         """The map for values `y` (n,), all finite.
 
