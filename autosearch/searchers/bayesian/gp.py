@@ -30,6 +30,7 @@ from autosearch.searchers.bayesian.likelihood import factorise, fit, likeliest_m
 
 _MOST_FITTED = 300  # more observations hardly move the hyperparameters and cost their cube
 _FEW_FITTED = 100
+_CACHED = 2**17  # covariances computed at once: more of them do not stay in a processor's cache
 _FLOOR = 1e-12  # least variance left, relative to that of the function
 
 
@@ -62,7 +63,10 @@ class Given:
 
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (…, n, S) and variance (…, n) at `X` (n, D)."""
-        return cast(tuple[Tensor, Tensor], _Moments.apply(X, self))  # type: ignore[no-untyped-call]
+        rows = max(1, _CACHED // self.alpha.shape[-2])
+        parts = [_Moments.apply(part, self) for part in X.split(rows)]  # type: ignore[no-untyped-call]
+        means, variances = zip(*parts, strict=True)
+        return torch.cat(means, -2), torch.cat(variances, -1)
 
 
 class _Moments(torch.autograd.Function):
