@@ -157,9 +157,10 @@ def trained(train: Callable[[], TrainingLearner], steps: int) -> tuple[dict[str,
 # -- running and reading -----------------------------------------------------------------------------------
 
 
-def run(size: str, only: str | None, methods: list[str] | None, minutes: float) -> None:
+def run(size: str, only: str | None, methods: list[str] | None, limit: int, minutes: float) -> None:
     torch.set_num_threads(1)
     tasks, seeds, sweep_seeds = SIZES[size]
+    seeds = min(seeds, limit)
     done = {(r["task"], r["method"], r["seed"]) for r in read(RESULTS)}
     end = time.monotonic() + 60 * minutes
     for name, task in tasks.items():
@@ -269,11 +270,12 @@ def main() -> None:
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--task", help="this one alone")
     parser.add_argument("--method", action="append", help="beginning of a method's name; may be repeated")
+    parser.add_argument("--seeds", type=int, default=1000, help="no more than these")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after these")
     parser.add_argument("--table", action="store_true", help="print what is recorded, run nothing")
     arguments = parser.parse_args()
     if not arguments.table:
-        run(arguments.size, arguments.task, arguments.method, arguments.minutes)
+        run(arguments.size, arguments.task, arguments.method, arguments.seeds, arguments.minutes)
     print(report(arguments.size))
 
 
