@@ -142,21 +142,33 @@ class Converted:
             yield twin, gains
 
     def decay(
-        self, gains: torch.Tensor, optimizer: torch.optim.Optimizer, ratios: Mapping[int, float]
+        self,
+        gains: torch.Tensor,
+        optimizer: torch.optim.Optimizer,
+        ratios: Mapping[int, float],
+        *,
+        joint: bool,
     ) -> torch.Tensor:
-        """Change of the squared norm that weight decay penalises, by the response: (B,).
+        """Squared norm that weight decay penalises, (B,): its change by the response, or all of it.
 
         Args:
             gains: of all layers, (B, G).
             optimizer: of the network.
             ratios: share of the weight decay by the parameter's `id`.
+            joint: all of it, with gradients to the network's own weights.
         """
-        total = torch.zeros(len(gains), device=gains.device)
+        total = torch.zeros(len(gains), device=gains.device, dtype=gains.dtype)
+        answering = set()
         for slot in self.slots:
             weight = getattr(slot.layer, slot.weight_name)
+            answering.add(id(weight))
             ratio = ratios.get(id(weight), 0.0)
             if ratio:
-                total = total + ratio * slot.decay(gains, layers.metric_of(optimizer, weight))
+                metric = layers.metric_of(optimizer, weight)
+                total = total + ratio * slot.decay(gains, metric, joint=joint)
+        for p in self.general_parameters() if joint else ():
+            if id(p) not in answering and ratios.get(id(p), 0.0):
+                total = total + ratios[id(p)] * p.square().sum()
         return total
 
     def response_norm(self) -> float:

@@ -103,24 +103,27 @@ class Slot(nn.Module):
             bias += of_bias[0] * self.bias if self.bias is not None else of_weight[0] * bias + of_bias[0]
         weight += of_weight.view(shape) * (weight if self.weight is None else self.weight)
 
-    def decay(self, gains: torch.Tensor, metric: torch.Tensor | None) -> torch.Tensor:
-        """Change of the squared norm of the weight by the response: (B,).
+    def decay(self, gains: torch.Tensor, metric: torch.Tensor | None, *, joint: bool) -> torch.Tensor:
+        """Squared norm of the weight with the response, (B,): its change alone, unless trained jointly with the weight.
 
         Args:
             gains: of the network, (B, G).
             metric: weight of each entry in the norm, as the layer's weight; None for 1.
+            joint: with the part of the plain weight, and with gradients to it.
         """
-        base = self.base()[0].detach()
+        base = self.base()[0] if joint else self.base()[0].detach()
         other = base if self.weight is None else self.weight
-        weighed = (
-            other if metric is None else other * (metric if self.rows is None else metric[slice(*self.rows)])
-        )
+        if metric is None:
+            metric = torch.ones((), device=base.device)
+        elif self.rows is not None:
+            metric = metric[slice(*self.rows)]
         dims = [i for i in range(base.ndim) if i != self.axis]
-        cross, own = weighed * base, weighed * other
+        cross, own = metric * other * base, metric * other.square()
         if dims:
             cross, own = cross.sum(dims), own.sum(dims)
         g = self.gains(gains)[0]
-        return g @ (2 * cross) + g.square() @ own
+        change = g @ (2 * cross) + g.square() @ own
+        return change + (metric * base.square()).sum() if joint else change
 
 
 class Response(nn.Module):
@@ -192,7 +195,7 @@ class Response(nn.Module):
             return lambda rows: self.signal.spread(rows, y, channel, self.name)
         shape = [1] * y.ndim
         shape[channel] = -1
-        return lambda rows: rows.view(-1, *shape[1:])
+        return lambda rows: rows.view(len(rows), *shape[1:])
 
 
 class LinearResponse(Response):
@@ -347,18 +350,6 @@ def dropped(x: torch.Tensor, rate: torch.Tensor, dims: int | None = None) -> tor
     shape = x.shape if dims is None else (*x.shape[:dims], *[1] * (x.ndim - dims))
     kept = torch.rand(shape, device=x.device) >= rate
     return x * (kept / (1 - rate)).to(x.dtype)
-
-
-class ActivationTap:
-    """Catches what a module gets in a pass, for a penalty on it."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.caught: torch.Tensor | None = None
-        self.handle = module.register_forward_pre_hook(self._catch)
-
-    def _catch(self, module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG002
-        if torch.is_grad_enabled():
-            self.caught = args[0]
 
 
 def metric_of(optimizer: torch.optim.Optimizer, weight: torch.Tensor) -> torch.Tensor | None:

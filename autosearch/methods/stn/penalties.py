@@ -1,12 +1,12 @@
 """Parts of the training loss that hyperparameters weigh and that need no word from the user."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
-from autosearch.methods.stn.layers import ActivationTap
 from autosearch.methods.stn.signal import merged
 
 PENALTIES = ("activation_penalty", "temporal_penalty")
@@ -26,6 +26,24 @@ _FORMULAS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+class _Tap:
+    """Catches what a module gets in the next pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.waiting = False
+        self.caught: torch.Tensor | None = None
+        self.handle = module.register_forward_pre_hook(self._catch)
+
+    def _catch(self, module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG002
+        if self.waiting:
+            self.caught = args[0]
+
+    def take(self) -> torch.Tensor | None:
+        """What was caught; nothing is kept."""
+        caught, self.caught, self.waiting = self.caught, None, False
+        return caught
+
+
 class Penalties:
     """Mean squares of activations, and of their differences in time, of what the last linear layer sees.
 
@@ -39,7 +57,7 @@ class Penalties:
 
     def __init__(self, model: nn.Module, places: Mapping[str, str | None], batch_dim: int) -> None:
         self._batch_dim = batch_dim
-        self._taps: dict[str, tuple[str, ActivationTap]] = {}
+        self._taps: dict[str, tuple[str, _Tap]] = {}
         modules = dict(model.named_modules())
         linear = [path for path, module in modules.items() if type(module) is nn.Linear]
         for name, place in places.items():
@@ -47,21 +65,26 @@ class Penalties:
             if path is None or path not in modules:
                 what = "the network has no linear layer" if path is None else f"no module is called {path!r}"
                 raise OptionError(f"{name}: {what}; give with `of` the module whose input it is of.", name)
-            self._taps[name] = path, ActivationTap(modules[path])
+            self._taps[name] = path, _Tap(modules[path])
 
     def leave(self, model: nn.Module) -> None:
         """Take the hooks off a copy of the network."""
         for path, tap in self._taps.values():
             del model.get_submodule(path)._forward_pre_hooks[tap.handle.id]
 
+    def watch(self) -> None:
+        """Look at the next pass."""
+        for _, tap in self._taps.values():
+            tap.waiting = True
+
     def __call__(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor | float:
         """Penalty of the pass just made, mean over examples, linearised as the pass was."""
         total: torch.Tensor | float = 0.0
         for name, (path, tap) in self._taps.items():
-            if tap.caught is None:
+            caught = tap.take()
+            if caught is None:
                 raise OptionError(f"loss: made no pass through {path!r}, whose input {name} is of.", "loss")
-            x = merged(tap.caught)
-            tap.caught = None
+            x = merged(caught)
             x = x.transpose(0, 1) if self._batch_dim and x.ndim > 2 else x
             total = total + (values[name] * _FORMULAS[name](x)).mean()
         return total

@@ -172,14 +172,18 @@ class DeltaSTN:
         n = self._size(batch)
         if self.settings.centred:
             values = {name: value.expand(n) for name, value in self._expanded.items()}
-            return self._loss(self.model, batch, values) + self._penalties(values)
+            return self._penalised(self.model, batch, values)
         with torch.no_grad():
             lam = self.hyper.u + self.hyper.sigma * self.hyper.draw(n)
         values = self.hyper.constrain(lam)
         gains = self.converted.gains(lam)
         with self.converted.signal.showing(gains, values):
-            loss = self._loss(self.model, batch, values) + self._penalties(values)
+            loss = self._penalised(self.model, batch, values)
         return loss + self._decay(gains, values)
+
+    def _penalised(self, model: Any, batch: Any, values: Values) -> torch.Tensor:
+        self._penalties.watch()
+        return self._loss(model, batch, values) + self._penalties(values)
 
     def step(self, batch: Any) -> StepInfo:
         """Call after each `optimizer.step()` with the batch that it was made for.
@@ -232,7 +236,7 @@ class DeltaSTN:
             else:
                 stack.enter_context(signal.showing(gains, values))
             try:
-                loss = self._loss(model, batch, values) + self._penalties(values)
+                loss = self._penalised(model, batch, values)
             except NotImplementedError as error:
                 if self.settings.linearise != "auto" or self._linearise != "forward":
                     raise OptionError(
@@ -250,7 +254,7 @@ class DeltaSTN:
         return loss + self._decay(gains, values)
 
     def _decay(self, gains: torch.Tensor, values: Values) -> torch.Tensor | float:
-        """What the responses add to the penalty that the optimizer's weight decay stands for."""
+        """The penalty that weight decay stands for: what responses add to it, or all of it where they train jointly."""
         if "weight_decay" not in values:
             return 0.0
         ratios = {
@@ -258,7 +262,13 @@ class DeltaSTN:
             for group, scale in zip(self.optimizer.param_groups, self._decay_scales, strict=True)
             for p in group["params"]
         }
-        return 0.5 * (values["weight_decay"] * self.converted.decay(gains, self.optimizer, ratios)).mean()
+        return (
+            0.5
+            * (
+                values["weight_decay"]
+                * self.converted.decay(gains, self.optimizer, ratios, joint=not self.settings.centred)
+            ).mean()
+        )
 
     def _step_responses(self, grads: Sequence[torch.Tensor | None]) -> None:
         factor = self.settings.response_lr
@@ -328,7 +338,9 @@ class DeltaSTN:
         self._expanded = dict(self.hyper.constrain(self.hyper.u[None]))
         self.converted.set_dropout(self._present)
         if "weight_decay" in self._present:
-            set_weight_decay(self.optimizer, self._decay_scales, self._present["weight_decay"])
+            # Trained jointly, the penalty is in the loss, where it is that of perturbed values.
+            value = self._present["weight_decay"] if self.settings.centred else 0.0
+            set_weight_decay(self.optimizer, self._decay_scales, value)
         self._show_responses()
 
     def _show_responses(self) -> None:
