@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ def load_pruned(model: nn.Module, folder: str | Path) -> nn.Module:
     try:
         data = json.loads((folder / _STRUCTURE).read_text())
         state = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise PruningError(f"{folder}: no readable pruned network: {error}") from error
     if not isinstance(data, dict) or data.get("format") != _FORMAT:
         raise PruningError(f"{folder / _STRUCTURE}: written by another version (format {_FORMAT} is read).")
