@@ -39,7 +39,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,7 +87,7 @@ class Side:
     flag: Tensor | None
 
 
-class _Block:
+class Block:
     """Columns that form one Matérn-times-choices factor, with their places among lengths and weights."""
 
     def __init__(
@@ -124,7 +123,7 @@ def _places(numbers: Iterable[int]) -> Tensor:
 class Part:
     """One block between two sets of points: what its slopes are made of."""
 
-    block: _Block
+    block: Block
     A: Tensor | None = None
     B: Tensor | None = None
     hot: Tensor | None = None
@@ -154,7 +153,7 @@ class Part:
         return V * slope if self.same is None else V * slope * self.same
 
 
-def _evaluate(block: _Block, X: Side, Z: Side, hyper: Hyper, rho: Tensor | None) -> Part:
+def _evaluate(block: Block, X: Side, Z: Side, hyper: Hyper, rho: Tensor | None) -> Part:
     part = Part(block)
     if X.numbers is not None and Z.numbers is not None:
         lengths = hyper.lengths[..., block.lengths].unsqueeze(-2)
@@ -247,6 +246,7 @@ class MixedKernel:
         groups: number of conditional groups.
         columns: number of all columns.
         additive: whether there is a share of columns on their own.
+        blocks: the columns that are always active, then those of each group.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -259,15 +259,15 @@ class MixedKernel:
         self.groups = len(layout.groups)
         grouped = {j for group in layout.groups for j in group.columns}
         always = [j for j in [*range(layout.d), *numeric] if j not in grouped]
-        self._blocks = [self._block(tuple(dict.fromkeys(always)), None)]
-        self._blocks += [self._block(group.columns, group.flag) for group in layout.groups]
+        self.blocks = [self._block(tuple(dict.fromkeys(always)), None)]
+        self.blocks += [self._block(group.columns, group.flag) for group in layout.groups]
         self.columns = len(self.numeric) + len(self.choices)
         self.additive = self.columns > 1
 
-    def _block(self, columns: tuple[int, ...], flag: int | None) -> _Block:
+    def _block(self, columns: tuple[int, ...], flag: int | None) -> Block:
         position = {j: i for i, j in enumerate(self.numeric)}
         place = {j: (i, n) for i, (j, n) in enumerate(self.choices)}
-        return _Block(
+        return Block(
             {j: position[j] for j in columns if j in position},
             {j: place[j] for j in columns if j in place},
             flag,
@@ -279,14 +279,14 @@ class MixedKernel:
 
     def sides(self, X: Tensor) -> list[Side]:
         """What the blocks see of points."""
-        return [block.side(X) for block in self._blocks]
+        return [block.side(X) for block in self.blocks]
 
     def parts(self, X: list[Side], Z: list[Side], hyper: Hyper) -> tuple[Tensor, list[Part]]:
         """The covariance of two sets of points, and what it is the product of."""
         rhos = [None, *hyper.rhos[..., None, None].unbind(-3)]
         parts = [
             _evaluate(block, x, z, hyper, rho)
-            for block, x, z, rho in zip(self._blocks, X, Z, rhos, strict=True)
+            for block, x, z, rho in zip(self.blocks, X, Z, rhos, strict=True)
         ]
         product = hyper.variance[..., None, None] * _there(parts[0].factor)
         for part in parts[1:]:
@@ -336,69 +336,6 @@ class MixedKernel:
             own = own.sum_to_size(*X.shape[:-1], own.shape[-1])
             found.index_add_(-1, part.block.numeric, own)
         return found
-
-    def slope_of_hyper(self, V: Tensor, K: Tensor, parts: list[Part], hyper: Hyper) -> np.ndarray:
-        """Slope of a number by log lengths, log weights, logit rhos and log s2, given its slopes by the entries of K.
-
-        Args:
-            V: (n, n), symmetric.
-            K: (n, n) covariances of one set of points with itself.
-            parts: of them.
-            hyper: hyperparameters.
-        """
-        lengths, weights = torch.zeros_like(hyper.lengths), torch.zeros_like(hyper.weights)
-        rhos = torch.zeros_like(hyper.rhos)
-        group = 0
-        for part, slope in _slopes_of_factors(V, parts, hyper):
-            block, inside = part.block, _there(part.inside)
-            if part.rho is not None:
-                by_rho = (slope * (2 * part.rho * _there(part.both) * (1 - inside) + _there(part.one))).sum()
-                rhos[group] = by_rho * hyper.rhos[group] * (1 - hyper.rhos[group])
-                group += 1
-            within = part.slope_of_inside(slope)
-            if part.A is not None:
-                pull = part.slope_of_squared(within)
-                moved = pull.sum(-1, keepdim=True) * part.A - pull @ part.A
-                lengths[block.lengths] = -4.0 * (moved * part.A).sum(0)
-            if part.hot is not None:
-                differing = within * inside
-                same = torch.zeros(len(block.choices), dtype=V.dtype)
-                same.index_add_(0, block.column, (part.hot * (differing @ part.hot)).sum(0))
-                weights[block.weights] = hyper.weights[block.weights] * (same - differing.sum())
-        if not self.additive:
-            return torch.cat([lengths, weights, rhos, (V * K).sum()[None]]).numpy()
-        alone = self._add_slopes_of_own(V, parts, hyper, lengths, weights, rhos)
-        # K = (1 - s) together + alone, whose logit of s moves both by s (1 - s) of what they are made of.
-        alone -= hyper.alone * (V * K).sum()
-        return torch.cat([lengths, weights, rhos, alone[None], (V * K).sum()[None]]).numpy()
-
-    def _add_slopes_of_own(
-        self, V: Tensor, parts: list[Part], hyper: Hyper, lengths: Tensor, weights: Tensor, rhos: Tensor
-    ) -> Tensor:
-        """Add the slopes through columns on their own to three slopes; returns that by the sum of what they add."""
-        total, group = torch.zeros((), dtype=V.dtype), 0
-        for part in parts:
-            block = part.block
-            if part.rho is not None:
-                group += 1
-            if not block.count:
-                continue
-            share = self._share(part, hyper)
-            total = total + (V * share * _there(part.alone)).sum()
-            by = self._slope_of_own(V, part, hyper)
-            if part.gaps is not None:
-                lengths[block.lengths] -= (by * _by_gaps(part)).mul_(part.gaps).sum((-1, -2))
-            if part.agree is not None:
-                by = by * (part.agree - 1.0) * _there(part.own_same)
-                weights[block.weights] += hyper.weights[block.weights] * by.sum((-1, -2))
-            if part.rho is not None:
-                by = (
-                    V
-                    * share
-                    * (2 * part.rho * _there(part.both) * (1 - _there(part.mean)) + _there(part.one))
-                )
-                rhos[group - 1] += by.sum() * hyper.rhos[group - 1] * (1 - hyper.rhos[group - 1])
-        return total
 
 
 def _by_gaps(part: Part) -> Tensor:

@@ -23,6 +23,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from autosearch.searchers.bayesian.kernel import Hyper, MixedKernel
+from autosearch.searchers.bayesian.pairs import Gram
 
 JITTER = 1e-8  # relative to the variance: far below any noise, above the rounding of a Cholesky factor
 # Shorter and surer than the values of that paper (1.4, 1.7): with a few tens of observations those let a long
@@ -164,7 +165,7 @@ class NegativeLogPosterior:
     """
 
     def __init__(self, kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor) -> None:
-        self.kernel, self.sides, self.y, self.known = kernel, kernel.sides(X), y, known
+        self.kernel, self.gram, self.y, self.known = kernel, Gram(kernel, X), y, known
         self.inferred = known.isnan()
         self.noise_known = not bool(self.inferred.any())
 
@@ -175,7 +176,7 @@ class NegativeLogPosterior:
             FitError: the covariance is singular, or a number is not finite.
         """
         hyper = unpack(theta, self.kernel)
-        K, parts = self.kernel.parts(self.sides, self.sides, hyper)
+        K, states = self.gram(hyper)
         L, extra = factorise(K, noise_of(hyper, self.known), hyper.variance)
         mean, alpha = likeliest_mean(L, self.y)
         misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / _MEAN_VARIANCE
@@ -184,7 +185,7 @@ class NegativeLogPosterior:
         W = torch.cholesky_inverse(L).sub_(torch.outer(alpha, alpha)).mul_(0.5)
         diagonal = W.diagonal()
         slope = np.append(
-            self.kernel.slope_of_hyper(W, K, parts, hyper),
+            self.gram.slope(W, K, states, hyper),
             float(diagonal[self.inferred].sum() * hyper.noise),
         )
         slope[-2] += float(diagonal.sum() * hyper.variance) * (JITTER + extra)
@@ -195,7 +196,16 @@ class NegativeLogPosterior:
 
 
 @torch.no_grad()
-def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int = 2, draws: int = 0) -> Fit:
+def fit(
+    kernel: MixedKernel,
+    X: Tensor,
+    y: Tensor,
+    known: Tensor,
+    *,
+    starts: int = 2,
+    draws: int = 0,
+    steps: int = 60,
+) -> Fit:
     """Hyperparameters of highest posterior density, found from starts that do not depend on earlier fits."""
     objective = NegativeLogPosterior(kernel, X, y, known)
     best: tuple[float, np.ndarray] | None = None
@@ -207,7 +217,7 @@ def fit(kernel: MixedKernel, X: Tensor, y: Tensor, known: Tensor, *, starts: int
                 jac=True,
                 method="L-BFGS-B",
                 bounds=_bounds(kernel),
-                options={"maxiter": 60, "ftol": 1e-5, "gtol": 1e-3, "maxcor": 10},
+                options={"maxiter": steps, "ftol": 1e-5, "gtol": 1e-3, "maxcor": 10},
             )
         except FitError:
             continue
