@@ -10,7 +10,7 @@ from autosearch.core import Problem
 from autosearch.core.seeds import derive_rng, derive_seed
 from autosearch.searchers.bayesian.layout import Domain
 from autosearch.searchers.bayesian.maximise import any_free
-from autosearch.space import Value
+from autosearch.space import Categorical, Value
 
 _MOST_COLUMNS = SobolEngine.MAXDIM
 
@@ -18,11 +18,13 @@ _MOST_COLUMNS = SobolEngine.MAXDIM
 def initial_size(problem: Problem) -> int:
     """How many trials belong to the initial design.
 
-    More parameters want more points; a small budget must leave most trials to the model; and the first trials of all
-    workers start with no result to learn from.
+    Few: a model that is averaged over what it may be finds better places after a handful of points than chance does.
+    A small budget must leave most trials to it, and the first trials of all workers start with no result to learn from.
     """
     d = problem.space.dimensions
-    size = min(max(d + 2, 5), 12)
+    choices = [p for p in problem.space.parameters.values() if isinstance(p, Categorical)]
+    # One choice says nothing about another, so each is tried about once.
+    size = min(min(max(d // 2 + 2, 4), 6) + sum(len(p.choices) - 1 for p in choices), 12)
     if problem.budget.trials is not None:
         size = min(size, max(3, problem.budget.trials // 4))
     return max(size, problem.workers, 1)

@@ -29,7 +29,7 @@ from autosearch.searchers.bayesian.layout import Layout
 from autosearch.searchers.bayesian.likelihood import factorise, fit, likeliest_mean, noise_of
 
 _MOST_FITTED = 300  # more observations hardly move the hyperparameters and cost their cube
-_FEW_FITTED = 100
+_FEW_FITTED = 50
 _CACHED = 2**17  # covariances computed at once: more of them do not stay in a processor's cache
 _FLOOR = 1e-12  # least variance left, relative to that of the function
 
