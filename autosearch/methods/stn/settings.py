@@ -38,16 +38,16 @@ class Settings:
 
     centred: bool = True
     linearise: Linearise = "auto"
-    tied: bool = False
+    tied: bool = True
     response_every: int = 1
-    hyper_every: int = 5
+    hyper_every: int = 2
     warmup: int = 0
     hyper_optimizer: Literal["adam", "rmsprop"] = "rmsprop"
-    hyper_lr: float = 0.01
+    hyper_lr: float = 0.1
     sigma: float = 1.0
     tune_sigma: bool = True
     sigma_low: float = 0.01
-    sigma_high: float = 3.0
+    sigma_high: float = 1.5
     entropy: float = 1e-3
     response_lr: float = 1.0
     scale_init: float = 0.0
@@ -95,11 +95,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "paper": {
             "centred": False,
             "linearise": "off",
-            "hyper_every": 2,
+            "tied": False,
             "hyper_optimizer": "adam",
             "hyper_lr": 3e-3,
             "sigma": 0.5,
             "scale_init": 0.01,
+            "sigma_high": 10.0,
             "clip": 1e9,
         },
         "modern": {},
