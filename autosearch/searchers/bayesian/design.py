@@ -24,7 +24,7 @@ def initial_size(problem: Problem) -> int:
     d = problem.space.dimensions
     choices = [p for p in problem.space.parameters.values() if isinstance(p, Categorical)]
     # One choice says nothing about another, so each is tried about once.
-    size = min(min(max(d // 2 + 2, 4), 6) + sum(len(p.choices) - 1 for p in choices), 12)
+    size = min(min(max(d + 2, 4), 8) + sum(len(p.choices) - 1 for p in choices), 12)
     if problem.budget.trials is not None:
         size = min(size, max(3, problem.budget.trials // 4))
     return max(size, problem.workers, 1)
