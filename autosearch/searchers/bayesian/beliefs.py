@@ -108,30 +108,38 @@ def believe(data: Data, layout: Layout) -> Beliefs:
 def _belief(
     layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes, *, bend: bool
 ) -> Belief:
-    outcome = _likeliest(layout, X, y, sem) if bend else Outcome.fit(y, bend=False)
+    outcome, first = _likeliest(layout, X, y, sem) if bend else (Outcome.fit(y, bend=False), None)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
     # `bend` says that it is the only objective: volumes are not averaged over hyperparameters.
     draws = DRAWS if bend and len(y) <= FEW else 0
-    return Belief(_fitted(layout, X, z, known, notes, draws), outcome)
+    return Belief(_fitted(layout, X, z, known, notes, draws, first), outcome)
 
 
-def _likeliest(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray) -> Outcome:
-    """The map of values that makes them likeliest: bent in the far tail alone, or by the gap to the best."""
-    if len(y) < _LEAST_COMPARED or (by_gap := Outcome.of_gap(y)) is None:
-        return Outcome.fit(y)
-    keep = spread_out(len(y), _MOST_COMPARED)
+def _likeliest(
+    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray
+) -> tuple[Outcome, np.ndarray | None]:
+    """The map of values that makes them likeliest: bent in the far tail alone, or by the gap to the best.
+
+    Also the hyperparameters that the comparison found for it, None where there was none.
+    """
     plain = Outcome.fit(y)
-    better = _evidence(layout, X[keep], y[keep], sem[keep], by_gap) - _evidence(
-        layout, X[keep], y[keep], sem[keep], plain
+    if len(y) < _LEAST_COMPARED or (by_gap := Outcome.of_gap(y)) is None:
+        return plain, None
+    keep = spread_out(len(y), _MOST_COMPARED)
+    (gap, of_gap), (usual, of_plain) = (
+        _evidence(layout, X[keep], y[keep], sem[keep], outcome) for outcome in (by_gap, plain)
     )
-    return by_gap if better > _MARGIN else plain
+    return (by_gap, of_gap) if gap - usual > _MARGIN else (plain, of_plain)
 
 
-def _evidence(layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, outcome: Outcome) -> float:
-    """Log density of values, up to a constant, where a process is fitted to what `outcome` makes of them."""
+def _evidence(
+    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, outcome: Outcome
+) -> tuple[float, np.ndarray | None]:
+    """Log density of values, up to a constant, where a process is fitted to what `outcome` makes of them; and how."""
     slope = outcome.slope(y)
     z, known = torch.from_numpy(outcome.forward(y)), torch.from_numpy((sem * slope) ** 2)
-    return fit(MixedKernel(layout), X, z, known, starts=1, steps=20).evidence + float(np.log(slope).sum())
+    found = fit(MixedKernel(layout), X, z, known, starts=1, steps=20)
+    return found.evidence + float(np.log(slope).sum()), found.theta
 
 
 def _limit(layout: Layout, X: Tensor, margin: np.ndarray, notes: _Notes) -> LogBelow:
@@ -152,9 +160,17 @@ def _success(layout: Layout, data: Data, notes: _Notes) -> LogBelow:
 
 
 def _fitted(
-    layout: Layout, X: Tensor, z: np.ndarray, known: np.ndarray, notes: _Notes, draws: int = 0
+    layout: Layout,
+    X: Tensor,
+    z: np.ndarray,
+    known: np.ndarray,
+    notes: _Notes,
+    draws: int = 0,
+    first: np.ndarray | None = None,
 ) -> GaussianProcess:
-    model = GaussianProcess.fitted(layout, X, torch.from_numpy(z), torch.from_numpy(known), draws=draws)
+    model = GaussianProcess.fitted(
+        layout, X, torch.from_numpy(z), torch.from_numpy(known), draws=draws, first=first
+    )
     if model.how != "map":
         notes.add("a likelihood could not be maximised: default hyperparameters")
     return model

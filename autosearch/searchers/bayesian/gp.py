@@ -124,15 +124,17 @@ class GaussianProcess(Model):
         *,
         most: int = _MOST_FITTED,
         draws: int = 0,
+        first: np.ndarray | None = None,
     ) -> "GaussianProcess":
         """Fit hyperparameters on at most `most` observations, then condition on all.
 
-        With `draws`, `others` holds as many processes with other hyperparameters that the data allow.
+        `first` is where the fit begins, if a good place is known. With `draws`, `others` holds as many processes
+        with other hyperparameters that the data allow.
         """
         kernel = MixedKernel(layout)
         keep = spread_out(len(y), most)
         starts = 2 if len(keep) <= _FEW_FITTED else 1
-        found = fit(kernel, X[keep], y[keep], known[keep], starts=starts, draws=draws)
+        found = fit(kernel, X[keep], y[keep], known[keep], starts=starts, draws=draws, first=first)
         model = cls(kernel, found.hyper, X, y, known)
         model.how = found.how
         model.others = tuple(cls(kernel, hyper, X, y, known) for hyper in found.others)

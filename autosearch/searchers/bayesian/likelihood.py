@@ -55,6 +55,7 @@ class Fit:
     how: str
     others: tuple[Hyper, ...] = ()
     evidence: float = -math.inf
+    theta: np.ndarray | None = None
 
 
 def unpack(theta: np.ndarray, kernel: MixedKernel) -> Hyper:
@@ -205,15 +206,20 @@ def fit(
     starts: int = 2,
     draws: int = 0,
     steps: int = 60,
+    first: np.ndarray | None = None,
 ) -> Fit:
-    """Hyperparameters of highest posterior density, found from starts that do not depend on earlier fits."""
+    """Hyperparameters of highest posterior density, found from starts that do not depend on earlier histories.
+
+    `first` is a better place than the first of the starts where one is known of the same data.
+    """
     objective = NegativeLogPosterior(kernel, X, y, known)
     best: tuple[float, np.ndarray] | None = None
-    for length in _STARTS[:starts]:
+    begins = [_start(kernel, length) for length in _STARTS[:starts]]
+    for begin in begins if first is None else [first, *begins[1:]]:
         try:
             found = minimize(
                 objective,
-                _start(kernel, length),
+                begin,
                 jac=True,
                 method="L-BFGS-B",
                 bounds=_bounds(kernel),
@@ -230,7 +236,7 @@ def fit(
     except FitError:
         thetas = []
     first, *others = (unpack(theta, kernel) for theta in (best[1], *thetas))
-    return Fit(first, "map", tuple(others), -best[0])
+    return Fit(first, "map", tuple(others), -best[0], best[1])
 
 
 def _spread(

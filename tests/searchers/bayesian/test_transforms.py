@@ -45,5 +45,5 @@ def test_there_is_no_gap_where_most_values_are_the_best():
 
 @pytest.mark.parametrize(("values", "gap"), [(BASIN, True), (WAVES, False)])
 def test_the_map_is_chosen_by_what_makes_the_values_likely(values, gap):
-    chosen = _likeliest(Layout(2), torch.from_numpy(X), values, np.full(len(values), np.nan))
+    chosen, _ = _likeliest(Layout(2), torch.from_numpy(X), values, np.full(len(values), np.nan))
     assert chosen == (Outcome.of_gap(values) if gap else Outcome.fit(values))
