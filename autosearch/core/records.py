@@ -94,7 +94,8 @@ class Report:
 class Failure:
     """Why an attempt ended: a cause that policies read, a line that people read, a traceback.
 
-    `cause` is one of `crash`, `oom`, `timeout`, `nan`, `preempted`, `interrupted`, `invalid`.
+    `cause` is one of `crash`, `oom`, `timeout`, `nan`, `preempted`, `interrupted`, `invalid`; or `rejected`, where the
+    objective turned the configuration away: the trial then is stopped, and its `data` says why.
     """
 
     cause: str

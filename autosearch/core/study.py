@@ -425,7 +425,11 @@ class Study:
         current = dataclasses.replace(current, data={**current.data, **(data or {})})
         current = self._ledger.with_checkpoint(current, checkpoint)
         if error is not None:
-            return self._finish(current, State.FAILED, arguments.failure(error))
+            failure = arguments.failure(error)
+            if failure.cause == "rejected":
+                data = {**current.data, "rejected": failure.message}
+                return self._finish(dataclasses.replace(current, data=data), State.STOPPED)
+            return self._finish(current, State.FAILED, failure)
         if metrics is not None:
             current = dataclasses.replace(current, metrics=arguments.numbers(self._named(metrics)))
         elif decision is Decision.PAUSE:
