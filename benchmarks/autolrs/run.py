@@ -228,6 +228,16 @@ def cell(values: dict[int, float]) -> str:
     return f"{statistics.mean(numbers):.4f}{spread} ({len(numbers)})"
 
 
+def cost(rows: list[dict[str, str]], task: str, method: str) -> str:
+    chosen = [r for r in rows if (r["task"], r["method"]) == (task, method)]
+    if not chosen:
+        return ""
+    plain = {int(r["steps"]) for r in rows if (r["task"], r["method"]) == (task, "cosine, range test")}
+    spent = statistics.mean(int(r["steps"]) for r in chosen)
+    searched_steps = statistics.mean(int(r["search_steps"]) for r in chosen)
+    return f"{spent / plain.pop():.2f} ({searched_steps / spent:.0%})"
+
+
 def ratio(a: dict[int, float], b: dict[int, float]) -> str:
     """Mean of paired ratios a / b, with a 95 % interval."""
     logs = [math.log(a[s] / b[s]) for s in a if s in b and math.isfinite(a[s]) and math.isfinite(b[s])]
@@ -281,7 +291,14 @@ def report(size: str) -> str:
         ("modern / best of 6 schedulefree", "modern", "schedulefree"),
     ):
         body.append([title, *compared(a, lambda t, n=sweep: best_of_sweep(rows, t, n))])
-    return "\n".join([*text, table(["", *tasks], body)])
+    costs = [[m, *(cost(rows, t, m) for t in tasks)] for m in single if m.startswith(("modern", "paper"))]
+    tail = [
+        "",
+        "What a run costs: its steps, search included, over those of a plain run (and the share that is search). A",
+        "sweep costs 6 (L5: at most half of that).",
+        "",
+    ]
+    return "\n".join([*text, table(["", *tasks], body), *tail, table(["", *tasks], costs)])
 
 
 def main() -> None:

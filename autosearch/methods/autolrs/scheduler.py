@@ -1,5 +1,6 @@
 """AutoLRS for anybody's training loop: finds the learning rate while the network trains."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -193,6 +194,15 @@ class AutoLRS:
     def get_last_lr(self) -> list[float]:
         """Learning rate of each parameter group for the next step."""
         return [self.controller.lr * ratio for ratio in self._ratios]
+
+    @property
+    def found_lr(self) -> float | None:
+        """Peak of the base schedule as the searches so far have found it; None before the first has ended.
+
+        One may stop there and train from the start with a plain schedule of this peak.
+        """
+        state = self.controller.state
+        return math.exp(state.x) if state.choices else None
 
     @property
     def history(self) -> list[tuple[int, float]]:

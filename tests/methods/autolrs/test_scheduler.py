@@ -161,6 +161,16 @@ def test_what_was_found_replays_in_lambda_lr():
     assert driver.get_last_lr()[0] == pytest.approx(loop.scheduler.history[0][1])
 
 
+def test_the_learning_rate_found_is_known_from_the_end_of_the_first_search():
+    loop = Loop("modern")
+    assert loop.scheduler.found_lr is None
+    while loop.scheduler.found_lr is None:
+        loop.train(len(loop.seen) + 1)
+    info = loop.infos[-1]
+    base = loop.scheduler.controller.base(info.total_steps)
+    assert info.lr == pytest.approx(loop.scheduler.found_lr * base)
+
+
 def test_total_steps_count_the_search():
     loop = Loop("modern").train()
     assert len(loop.seen) == 240 == loop.infos[-1].total_steps
@@ -202,7 +212,7 @@ def test_accumulated_batches_are_replayed_together():
     scheduler = autosearch.AutoLRS(optimizer, model, total_steps=60, **OPTIONS["modern"])
     size = scheduler.controller.settings.probe(scheduler.controller.state.tau)
     seen, parts = [], []
-    for x, y in scheduler.batches(loader(batches=9)):
+    for x, y in scheduler.batches(loader(batches=7)):
         parts.append((x, y))
         if len(parts) < 2:
             continue
