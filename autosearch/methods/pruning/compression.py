@@ -1,5 +1,6 @@
 """One network on its way from dense to pruned and trained: the state of a trial of the task `prune`."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ class Compression:
 
     def __init__(self, task: "PruneTask", seed: int) -> None:
         self.task, self._seed = task, seed
-        dense, self._dense_metrics = task.dense_network()
+        dense, self._dense_metrics = task.dense_network(seed)
         first = task.fine_tuning(1)
         data = first.load().to(first.torch_device)
         fetch = first.fetch(data)
@@ -67,11 +68,12 @@ class Compression:
         self._latency = 0.0
 
     def _lengths(self) -> list[tuple[int, int]]:
-        """(round, epochs) of each phase; round 0 is the sparse one."""
+        """(round, epochs) of each phase; round 0 is the training before anything goes."""
         task = self.task
         share, more = divmod(task.epochs, task.steps)
         rounds = [(i, share + (i > task.steps - more)) for i in range(1, task.steps + 1)]
-        return [(0, task.sparse_epochs), *rounds] if task.sparse_epochs else rounds
+        before = task.max_step - task.epochs
+        return [(0, before), *rounds] if before else rounds
 
     def advance(self) -> dict[str, float]:
         """Train an epoch, pruning first where a round begins; the metrics of a report."""
@@ -97,12 +99,12 @@ class Compression:
 
     def _set_up(self, phase: int, epochs: int) -> None:
         self._phase = phase
-        sparse = self.task.sparse_epochs and phase == 0
-        task = self.task.fine_tuning(epochs)
+        first = self._phases[phase][0] == 0
+        task = self.task.training_before if first else self.task.fine_tuning(epochs)
         self._learner = task.trained_learner(
             derive_seed(self._seed, "phase", phase),
             network=self._pruner.model,
-            around=self._sparse if sparse else self._taught,
+            around=self._sparse if first else self._taught,
         )
         self._latency = measure_latency(self._pruner.model, self._example, seconds=0.2)
 
@@ -112,8 +114,9 @@ class Compression:
         return Distilled(loss, self._dense, self.task.distill, self.task.temperature)
 
     def _sparse(self, loss: Loss) -> Loss:
-        groups = self._pruner.groups
-        penalty: Any = getattr(self._pruner.criterion, "penalty")  # noqa: B009 - no criterion must have one
+        groups, penalty = self._pruner.groups, getattr(self._pruner.criterion, "penalty", None)
+        if penalty is None:
+            return loss
 
         def with_penalty(model: nn.Module, batch: Any) -> torch.Tensor:
             total: torch.Tensor = loss(model, batch) + penalty(model, groups)
@@ -133,7 +136,7 @@ class Compression:
             "params_share": share,
             "latency_ms": 1000 * self._latency,
         }
-        if "val_accuracy" in metrics:
+        if "val_accuracy" in self._dense_metrics:
             metrics["n2n"] = n2n_reward(metrics["val_accuracy"], self._dense_metrics["val_accuracy"], share)
         self._seconds += time.perf_counter() - began
         return {**metrics, "seconds": self._seconds}
@@ -168,8 +171,13 @@ class Compression:
             self._learner.restore(state["learner"])
 
     def save_network(self, folder: Path) -> None:
-        """Write the pruned network as it is, for `autosearch.load_pruned`."""
-        self._pruner.result().save(folder)
+        """Write the pruned network as it is evaluated, for `autosearch.load_pruned`."""
+        if self._learner is not None:
+            self._learner.measure(lambda model: dict(self._save(model, folder)))
+
+    def _save(self, model: nn.Module, folder: Path) -> Mapping[str, float]:
+        dataclasses.replace(self._pruner.result(), model=model).save(folder)
+        return {}
 
     def test_metrics(self) -> dict[str, float]:
         """Metrics on the test data."""

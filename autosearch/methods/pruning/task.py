@@ -25,7 +25,6 @@ from autosearch.core import (
 )
 from autosearch.learning import CheckpointError, load_checkpoint, save_checkpoint
 from autosearch.methods.pruning.compression import Compression
-from autosearch.methods.pruning.criteria import build_criterion
 from autosearch.methods.pruning.pruning import PruneOptions
 from autosearch.space import SearchSpace, did_you_mean
 from autosearch.space.errors import report
@@ -41,7 +40,7 @@ class PruneTask:
 
     Reports what the network's own task reports, of the pruned network, and `macs`, `macs_share`, `params_share` (of the
     unpruned network's), `latency_ms` of one example on this device, and for classifiers `n2n`, the reward of N2N
-    learning. The step is the epoch, sparse ones included.
+    learning. The step is the epoch, those before pruning included.
 
     In a space, `target.macs` and the like set one share, `ratios.NAME` the ratio of one group of channels, and
     `train.NAME` an argument of the training.
@@ -60,7 +59,8 @@ class PruneTask:
         min_units: channels or heads that stay in each group.
         round_to: counts of channels left are multiples of it.
         ignore: modules that stay whole.
-        sparse_epochs: of training with the criterion's penalty before anything goes (depgraph, bn_scale).
+        epochs_before: of training before anything goes, with the penalty of the criterion if it has one (depgraph,
+            bn_scale).
         distill: weight in [0, 1] of the unpruned network's answers in the loss.
         temperature: of those answers.
         data_dir: folder of datasets.
@@ -79,7 +79,7 @@ class PruneTask:
     min_units: int = 1
     round_to: int = 1
     ignore: tuple[str, ...] = ()
-    sparse_epochs: int = 0
+    epochs_before: int = 0
     distill: float = 0.0
     temperature: float = 2.0
     data_dir: str | Path | None = None
@@ -89,7 +89,7 @@ class PruneTask:
     _methods: ClassVar[tuple[TrainingMethod, ...]] = ()  # of an instance: set by `trained_by`
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("steps", 1), ("sparse_epochs", 0)):
+        for name, low in (("epochs", 1), ("steps", 1), ("epochs_before", 0)):
             if getattr(self, name) < low:
                 raise OptionError(f"{name}: at least {low}, got {getattr(self, name)}.", name)
         if self.steps > self.epochs:
@@ -101,14 +101,7 @@ class PruneTask:
         for pattern, ratio in _flat(self.ratios).items():
             if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
                 raise OptionError(f"ratios.{pattern}: a share in [0, 1), got {ratio!r}.", "ratios")
-        options = self.options
-        if self.sparse_epochs and not hasattr(build_criterion(options.criterion), "penalty"):
-            raise OptionError(
-                f"sparse_epochs: the criterion {self.criterion!r} has no penalty to train with; depgraph and bn_scale "
-                "have.",
-                "sparse_epochs",
-            )
-        _ = self.dense
+        _ = self.options, self.dense
         self.fine_tuning(self.epochs)
 
     # -- what it is made of --------------------------------------------------------------------------------
@@ -168,7 +161,7 @@ class PruneTask:
     @property
     def max_step(self) -> int:
         """Epochs of a whole trial."""
-        return self.sparse_epochs + self.epochs
+        return self.epochs_before + self.epochs
 
     def with_config(self, config: Mapping[str, Any]) -> Self:
         """The task with a nested configuration's values in place of its arguments; mappings are merged.
@@ -229,8 +222,16 @@ class PruneTask:
             raise CheckpointError("the stage dense left no checkpoint; does the study have an output folder?")
         return dataclasses.replace(self, checkpoint=done[0].checkpoint).trained_by(self._methods)
 
-    def dense_network(self) -> tuple[nn.Module, dict[str, float]]:
+    @property
+    def training_before(self) -> TrainingTask:
+        """The task that trains the network before anything goes."""
+        return self.fine_tuning(max(1, self.epochs_before))
+
+    def dense_network(self, seed: int) -> tuple[nn.Module, dict[str, float]]:  # noqa: ARG002 - one for all trials
         """The unpruned network with its weights, and its validation metrics.
+
+        Args:
+            seed: of the trial, for networks that are not the same in all trials.
 
         Raises:
             CheckpointError: there is no checkpoint, or one of another network.
@@ -259,7 +260,7 @@ class PruneTask:
     # -- the objective -------------------------------------------------------------------------------------
 
     def run(self, job: Job) -> Generator[Progress, Decision, None]:
-        """Sparse epochs, then rounds of pruning and training; goes on from `job.checkpoint` where there is one."""
+        """Training before, then rounds of pruning and training; goes on from `job.checkpoint` where there is one."""
         state = None
         if job.checkpoint is not None:
             state = load_checkpoint(job.checkpoint)

@@ -94,11 +94,12 @@ class Knowledge:
             views, G = self._described(fresh)
             candidates = self._candidates(np.vstack([self.views, views]), np.vstack([self.G, G]))
             return Field.of([*self.pool.configs, *fresh], self.parts.whole, candidates)
-        return self._joined(history, [history[number].config for number in best], tried, seed)
+        return self._joined([history[number].config for number in best], tried, seed)
 
     def _outside(self, configs: Sequence[Config]) -> list[dict[str, Value]]:
         """Distinct architectures among `configs` that the pool does not hold."""
-        space, found = self.parts.architectures, {}
+        space = self.parts.architectures
+        found: dict[Hashable, dict[str, Value]] = {}
         for config in map(self.parts.architecture, configs):
             key = space.key(config)
             if key not in self.pool.rows:
@@ -124,9 +125,7 @@ class Knowledge:
         views[outside] = imputed(self.G, self.views, G[outside])
         return views, G
 
-    def _joined(
-        self, history: History, best: Sequence[Config], tried: Sequence[Config], seed: tuple[int, int]
-    ) -> "Field":
+    def _joined(self, best: Sequence[Config], tried: Sequence[Config], seed: tuple[int, int]) -> "Field":
         """Promising architectures, each with several settings of the other parameters; first all that was tried."""
         whole, others = self.parts.whole, self.parts.others
         if others is None:

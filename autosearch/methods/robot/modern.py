@@ -197,7 +197,11 @@ def _by_surrogate(
     value = np.where(free, log_improvement(mean, deviation, best), -np.inf)
     row = int(value.argmax())
     reason = "exploit: better expected" if mean[row] > best else "explore: may be better"
-    details = {"log_improvement": float(value[row]), "mean": float(mean[row]), "std": float(deviation[row])}
+    details: dict[str, object] = {
+        "log_improvement": float(value[row]),
+        "mean": float(mean[row]),
+        "std": float(deviation[row]),
+    }
     return row, reason, details
 
 

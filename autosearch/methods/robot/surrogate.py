@@ -45,7 +45,7 @@ class Group:
         if self.kind == "linear":
             return products
         norms = (self.F**2).sum(axis=1)
-        return np.maximum(norms[:, None] + norms[rows][None, :] - 2.0 * products, 0.0)
+        return np.asarray(np.maximum(norms[:, None] + norms[rows][None, :] - 2.0 * products, 0.0))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Surrogate:
     """
 
     def __init__(
-        self, groups: Sequence[Group], grid: Sequence[Hyper], rows: Sequence[int], z: np.ndarray
+        self, groups: Sequence[Group], grid: Sequence[Hyper], rows: Sequence[int] | np.ndarray, z: np.ndarray
     ) -> None:
         self.groups, self.rows, self.z = groups, list(rows), np.asarray(z, dtype=float)
         self._compared = [group.compared(self.rows) for group in groups]

@@ -80,7 +80,7 @@ def test_values_of_a_trial_reach_the_pruner_and_the_training(weights):
 
 
 @pytest.mark.parametrize(
-    "options", [{"steps": 2}, {"sparse_epochs": 1, "criterion": "depgraph"}, {"distill": 0.5}]
+    "options", [{"steps": 2}, {"epochs_before": 1, "criterion": "depgraph"}, {"distill": 0.5}]
 )
 def test_a_killed_trial_goes_on_bit_exactly(weights, tmp_path, options):
     made = task(weights, epochs=3, **options)
@@ -113,11 +113,11 @@ def test_rounds_shrink_the_network_step_by_step(weights):
     assert shares[1] <= 0.25
 
 
-def test_sparse_epochs_come_before_anything_goes(weights):
-    reports = metrics(task(weights, sparse_epochs=1, criterion={"method": "depgraph", "strength": 1e-2}))
-    assert [report["macs_share"] == 1.0 for report in reports] == [True, False, False]
-    with pytest.raises(OptionError, match="has no penalty to train with"):
-        metrics(task(weights, sparse_epochs=1, criterion="magnitude"))
+def test_training_before_comes_with_the_penalty_of_the_criterion(weights):
+    strong, plain = ({"method": "depgraph", "strength": strength} for strength in (1e-1, 0.0))
+    reports = [metrics(task(weights, epochs_before=1, criterion=c)) for c in (strong, plain, "magnitude")]
+    assert all([r["macs_share"] == 1.0 for r in run] == [True, False, False] for run in reports)
+    assert reports[0][0]["train_loss"] > reports[1][0]["train_loss"] == reports[2][0]["train_loss"]
 
 
 def test_the_dense_network_is_trained_in_a_stage_without_a_checkpoint(tmp_path):

@@ -151,7 +151,10 @@ class Passes:
         if inputs.is_floating_point():
             found.inputs.requires_grad_()
         wanted = self._wanted if watch else frozenset()
-        layers = Layers(layer=functools.partial(_keep_layer, found.layers) if "layers" in wanted else None)
+        layers = Layers(
+            layer=functools.partial(_keep_layer, found.layers) if "layers" in wanted else None,
+            curvature="curvature" in wanted,
+        )
         values = Values(
             activation=functools.partial(self._codes, found) if wanted & {"codes", "patterns"} else None,
             convolution=functools.partial(_keep_correlation, found.smallest) if "maps" in wanted else None,

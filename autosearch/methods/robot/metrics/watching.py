@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autosearch.methods.robot.metrics.norms import batch_norm
+
 _ACTIVATIONS = (
     "relu", "relu_", "relu6", "relu6_", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "elu", "elu_", "celu",
     "celu_", "selu", "selu_", "gelu", "gelu_", "silu", "silu_", "mish", "mish_", "hardswish", "hardswish_", "softplus",
@@ -101,6 +103,7 @@ class Layers(TorchFunctionMode):
         layer: gets (output, weight) of each linear layer and convolution; the output carries its graph.
         variance: gets the running variance behind each batch norm, or its input's where it keeps none.
         bypass_norms: normalisation of any kind returns its input.
+        curvature: batch norms are ones whose second derivative is cheap; their scales and shifts get no gradient.
     """
 
     def __init__(
@@ -109,9 +112,11 @@ class Layers(TorchFunctionMode):
         layer: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
         variance: Callable[[torch.Tensor], None] | None = None,
         bypass_norms: bool = False,
+        curvature: bool = False,
     ) -> None:
         super().__init__()
         self._layer, self._variance, self._bypass = layer, variance, bypass_norms
+        self._curvature = curvature
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -119,13 +124,26 @@ class Layers(TorchFunctionMode):
         named = dict(kwargs or {})
         if func in _DROPOUTS or (self._bypass and func in _NORMS):
             return args[0] if args else named["input"]
+        if self._curvature and func is functional.batch_norm:
+            norm = _bound(args, named)
+            x = norm["input"]
+            if norm.get("training", False) and x.numel() > x.shape[1]:
+                return batch_norm(x, norm.get("weight"), norm.get("bias"), norm.get("eps", 1e-5))
         out = func(*args, **named)
         if self._layer is not None and func in _LAYERS:
             self._layer(out, args[1] if len(args) > 1 else named["weight"])
         if self._variance is not None and func is functional.batch_norm:
-            values = dict(zip(("input", "running_mean", "running_var"), args, strict=False)) | named
-            self._variance(_variance(values["input"], values.get("running_var")))
+            norm = _bound(args, named)
+            self._variance(_variance(norm["input"], norm.get("running_var")))
         return out
+
+
+_NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+
+
+def _bound(args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a batch norm by name."""
+    return dict(zip(_NORM_ARGUMENTS, args, strict=False)) | dict(named)
 
 
 def _variance(x: torch.Tensor, running: torch.Tensor | None) -> torch.Tensor:

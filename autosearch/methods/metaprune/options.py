@@ -1,0 +1,84 @@
+"""Settings of the metanetwork and its training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autosearch.core import OptionError, plugins
+from autosearch.methods.metaprune.metanetwork import MetaNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaOptions:
+    """Settings; the defaults are those of small networks on a CPU.
+
+    Attributes:
+        data_models: networks that are trained to learn from, those held out included.
+        held_out: of them, on which the state of the metanetwork is chosen.
+        initial: share of MACs that data models keep when they are pruned at first.
+        layers, hidden, residual: of the metanetwork.
+        epochs: of meta-training: one step for each data model.
+        batches: of training data in a step.
+        lr, milestone, strength, alpha: of meta-training, see `MetaTrainer`.
+        chosen_from: how many states of the metanetwork the choice is among, evenly over the meta-epochs.
+        settle: epochs of training between the metanetwork and the pruning, in the choice.
+        speed_ups: at which the choice measures.
+    """
+
+    data_models: int = 5
+    held_out: int = 1
+    initial: float = 0.8
+    layers: int = 4
+    hidden: int = 16
+    residual: float = 0.01
+    epochs: int = 40
+    batches: int = 4
+    lr: float = 1e-3
+    milestone: int | None = None
+    strength: float = 0.1
+    alpha: float = 16.0
+    chosen_from: int = 4
+    settle: int = 1
+    speed_ups: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0)
+
+    def __post_init__(self) -> None:
+        for name in ("data_models", "held_out", "layers", "epochs", "batches", "chosen_from"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name}: at least 1, got {getattr(self, name)}.", name)
+        if self.held_out >= self.data_models:
+            raise OptionError(f"held_out: fewer than the {self.data_models} data models.", "held_out")
+        if not 0 < self.initial <= 1:
+            raise OptionError(f"initial: a share in (0, 1], got {self.initial}.", "initial")
+        if self.settle < 0:
+            raise OptionError(f"settle: at least 0, got {self.settle}.", "settle")
+        if len(self.speed_ups) < 2 or any(s <= 1 for s in self.speed_ups):
+            raise OptionError("speed_ups: two or more, all above 1.", "speed_ups")
+        if list(self.speed_ups) != sorted(set(self.speed_ups)):
+            raise OptionError("speed_ups: in increasing order.", "speed_ups")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "MetaOptions":
+        """From a mapping of a study file.
+
+        Raises:
+            OptionError: one is unknown or refused.
+        """
+        problems = plugins.check_options(cls, values)
+        if problems:
+            raise OptionError(f"{problems[0].option}: {problems[0]}", problems[0].option)
+        return cls(**plugins.coerce_options(cls, values))
+
+    @property
+    def choices(self) -> list[int]:
+        """Meta-epochs after which a state is kept for the choice."""
+        count = min(self.chosen_from, self.epochs)
+        return sorted({round(self.epochs * (i + 1) / count) for i in range(count)})
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Arguments of the MetaTrainer."""
+        return {name: getattr(self, name) for name in ("strength", "alpha", "lr", "milestone")}
+
+    def build(self, family: Mapping[str, Any]) -> MetaNetwork:
+        """A fresh metanetwork."""
+        return MetaNetwork(family, layers=self.layers, hidden=self.hidden, residual=self.residual)
