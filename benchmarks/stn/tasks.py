@@ -14,6 +14,8 @@ from autosearch.tasks.classification import CrossEntropy
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.image_classification import ImageClassification
 
+SEEN: list[dict[str, float]] = []  # every report of this process; a record keeps fewer of a long trial
+
 _TEST = 1000  # test images that are looked at after every epoch
 
 
@@ -50,7 +52,9 @@ class Regularised(ImageClassification):
         data = self.load()
         found = learner.measure(lambda model: self.measure(model, data.test, data))
         tested = {f"test_{name}": value for name, value in found.items()}
-        return {**super().report(learner, trained, seconds), **tested}
+        metrics = {**super().report(learner, trained, seconds), **tested}
+        SEEN.append(metrics)
+        return metrics
 
     def loss(self) -> Augmented:
         names = ("input_noise", "shift", "cutout_length")
