@@ -20,7 +20,7 @@ from autosearch.searchers.bayesian.transforms import Outcome
 NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 MOST = 1000
 # Observations that maps of values are compared on; the plain one is left where another is likelier by a margin.
-_LEAST_COMPARED, _MOST_COMPARED, _MARGIN = 8, 60, 2.0
+_LEAST_COMPARED, _MOST_COMPARED, _MARGIN = 8, 40, 2.0
 # Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
 FEW, DRAWS = 40, 3
 
@@ -138,7 +138,7 @@ def _evidence(
     """Log density of values, up to a constant, where a process is fitted to what `outcome` makes of them; and how."""
     slope = outcome.slope(y)
     z, known = torch.from_numpy(outcome.forward(y)), torch.from_numpy((sem * slope) ** 2)
-    found = fit(MixedKernel(layout), X, z, known, starts=1, steps=20)
+    found = fit(MixedKernel(layout), X, z, known, starts=1, steps=16)
     return found.evidence + float(np.log(slope).sum()), found.theta
 
 
