@@ -95,16 +95,21 @@ def noise_of(hyper: Hyper, known: Tensor) -> Tensor:
 
 
 def factorise(K: Tensor, noise: Tensor, variance: Tensor) -> tuple[Tensor, float]:
-    """L, and what was added to the diagonal beside the noise, relative to the variance.
+    """L, and what was added to the diagonal beside the noise, relative to the variance; K then holds the sum.
 
     Raises:
         FitError: the sum is not positive definite even so.
     """
+    K.diagonal().add_(noise)
+    total = 0.0
     for extra in (0.0, 1e-6, 1e-4):
+        if extra:
+            K.diagonal().add_(variance, alpha=extra)
+        total += extra
         L: Tensor
-        L, info = torch.linalg.cholesky_ex(K + torch.diag(noise + extra * variance))
+        L, info = torch.linalg.cholesky_ex(K)
         if not info:
-            return L, extra
+            return L, total
     raise FitError("the covariance of the observations is not positive definite")
 
 
@@ -170,6 +175,22 @@ class NegativeLogPosterior:
         self.inferred = known.isnan()
         self.noise_known = not bool(self.inferred.any())
 
+    def value(self, theta: np.ndarray) -> float:
+        """The value alone.
+
+        Raises:
+            FitError: the covariance is singular.
+        """
+        hyper = unpack(theta, self.kernel)
+        L, _ = factorise(self.gram(hyper)[0], noise_of(hyper, self.known), hyper.variance)
+        return self._likelihood(L)[0] - log_prior(theta, self.kernel, noise_known=self.noise_known)[0]
+
+    def _likelihood(self, L: Tensor) -> tuple[float, Tensor]:
+        """The negative log likelihood, and alpha."""
+        mean, alpha = likeliest_mean(L, self.y)
+        misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / _MEAN_VARIANCE
+        return 0.5 * misfit + float(L.diagonal().log().sum()), alpha
+
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and slope (t,) at `theta`.
 
@@ -179,10 +200,9 @@ class NegativeLogPosterior:
         hyper = unpack(theta, self.kernel)
         K, states = self.gram(hyper)
         L, extra = factorise(K, noise_of(hyper, self.known), hyper.variance)
-        mean, alpha = likeliest_mean(L, self.y)
-        misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / _MEAN_VARIANCE
+        likelihood, alpha = self._likelihood(L)
         prior, prior_slope = log_prior(theta, self.kernel, noise_known=self.noise_known)
-        value = 0.5 * misfit + float(L.diagonal().log().sum()) - prior
+        value = likelihood - prior
         W = torch.cholesky_inverse(L).sub_(torch.outer(alpha, alpha)).mul_(0.5)
         diagonal = W.diagonal()
         slope = np.append(
@@ -262,7 +282,7 @@ def _spread(
         direction = scales @ rng.standard_normal(len(mode))
         for share in (1.0, 0.5, 0.25):
             theta = np.clip(mode + share * direction, low, high)
-            if objective(theta)[0] < value + _WIDE * len(mode):
+            if objective.value(theta) < value + _WIDE * len(mode):
                 found.append(theta)
                 break
     return found

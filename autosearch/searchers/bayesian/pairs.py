@@ -142,7 +142,7 @@ class Gram:
             if state.alone is not None:
                 k.add_(state.alone, alpha=float(s2 * s) * pairs.block.count / kernel.columns)
         K = torch.zeros(self.n, self.n, dtype=k.dtype)
-        K.view(-1)[self._flat] = k
+        K.put_(self._flat, k)
         K.diagonal().fill_(float(s2))
         return K, states
 
@@ -156,8 +156,8 @@ class Gram:
             hyper: hyperparameters.
         """
         kernel, s2, s = self.kernel, float(hyper.variance), float(hyper.alone)
-        v = W.reshape(-1)[self._flat] * 2.0
-        by_k = float(v @ K.view(-1)[self._flat])
+        v = W.take(self._flat).mul_(2.0)
+        by_k = float(v @ K.take(self._flat))
         lengths, weights = torch.zeros_like(hyper.lengths), torch.zeros_like(hyper.weights)
         rhos = np.zeros(kernel.groups)
         of_own = 0.0
