@@ -32,7 +32,7 @@ _ROOT = math.sqrt(5.0)
 class _State:
     """A block's part in the covariances at some hyperparameters; see `_Pairs`."""
 
-    inside: Tensor  # (p,) M · C
+    inside: Tensor  # M · C, of the pairs that both have the group
     factor: Tensor  # (p,) G_g of it
     root: Tensor | None = None
     decay: Tensor | None = None
@@ -49,6 +49,12 @@ class _Pairs:
     def __init__(self, block: Block, side: Side, first: Tensor, second: Tensor) -> None:
         self.block = block
         self.gaps = self.squares = self.differ = self.both = self.one = None
+        if side.flag is not None:
+            a, b = side.flag[first], side.flag[second]
+            self.one = a + b - 2 * a * b
+            # All else is computed for the pairs alone that both have the group.
+            self.both = (a * b).nonzero()[:, 0]
+            first, second = first[self.both], second[self.both]
         if side.numbers is not None:
             columns = side.numbers.T.contiguous()
             self.gaps = (columns[:, first] - columns[:, second]).abs_()
@@ -59,10 +65,6 @@ class _Pairs:
                 for owned in (block.column == j for j in range(len(block.choices)))
             ]
             self.differ = 1.0 - torch.stack(agree)
-        if side.flag is not None:
-            a, b = side.flag[first], side.flag[second]
-            self.both = a * b
-            self.one = a + b - 2 * self.both
 
     def evaluate(self, hyper: Hyper, rho: Tensor | None, *, additive: bool) -> _State:
         block, inside, total = self.block, None, None
@@ -93,18 +95,17 @@ class _Pairs:
     def _grouped(self, inside: Tensor, rho: Tensor | None) -> Tensor:
         if self.both is None or self.one is None or rho is None:
             return inside
-        factor = ((1 - rho**2) * inside).add_(rho**2 - 1).mul_(self.both)
-        return factor.add_(1.0).sub_(self.one, alpha=float(1 - rho))
+        return (1 - (1 - rho) * self.one).put_(self.both, rho**2 + (1 - rho**2) * inside)
 
     def slope_of_inside(self, v: Tensor, rho: Tensor | None) -> Tensor:
-        return v if self.both is None or rho is None else v * self.both * (1 - rho**2)
+        return v if self.both is None or rho is None else v.take(self.both) * (1 - rho**2)
 
     def slope_of_rho(self, v: Tensor, inside: Tensor, rho: Tensor) -> float:
         """By the logit of rho, given slopes by what `_grouped` returned of `inside`."""
         if self.both is None or self.one is None:
             return 0.0
-        by = (1 - inside).mul_(self.both).mul_(2 * rho).add_(self.one)
-        return float(v @ by) * float(rho) * (1 - float(rho))
+        by = v @ self.one + 2 * rho * (v.take(self.both) @ (1 - inside))
+        return float(by * rho * (1 - rho))
 
 
 def _matern(root: Tensor) -> Tensor:
