@@ -1,0 +1,197 @@
+"""The evolution of layers: the project's own with the paper's settings, a surrogate and a re-ranking on request."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from autosearch.core import History, OptionError, Problem, SpaceError, State, Suggestion, Trial
+from autosearch.methods.evonorm.features import features, works
+from autosearch.methods.evonorm.graphs import Graph
+from autosearch.searchers.bayesian import Surrogate
+from autosearch.searchers.evolution import EvolutionSearcher
+from autosearch.space import Config, SearchSpace
+from autosearch.space.subspace import Group
+
+_FITTED = 300  # newest trials that the surrogate learns from: a fit costs their cube
+_LEAST = 5  # trained layers before the surrogate has a say
+_TRIES = 32  # children for each that is wanted: nine of ten random graphs fail the static check
+
+
+class EvoNormSearcher(EvolutionSearcher):
+    """Evolves layers: winners of small tournaments mutate twice, half of the children are fresh random graphs.
+
+    Liu et al. 2020, "Evolving Normalization-Activation Layers", section 3.4. A function of the history; equal layers
+    are not trained twice. Rejected layers are no parents. As in the paper a mutation may change dead nodes alone, and
+    the two that follow each other may undo each other; a child that equals a trial's layer is drawn again.
+
+    The surrogate is this project's addition: of several children it picks the one with the largest expected
+    improvement of a Gaussian process over what is known of trained and rejected layers (see `features`); children
+    that fail the static check are not considered.
+
+    Args:
+        population: trained layers before the first child.
+        window: newest trained layers that may become parents.
+        tournament: layers drawn for each parent: a number, or below 1 a share of the window; of fewer than 40, 5 % is
+            a single one, and nothing is selected.
+        moves: mutations from parent to child.
+        fresh: probability of a random graph in place of the child.
+        winner: a random member of the tournament's front over the anchors, or the best mean.
+        surrogate: children among which the surrogate chooses; 1 is plain evolution.
+        proxy: steps of an ordinary trial; None: all of them.
+        rerank: the last trials of the budget go on with the best layers from `proxy` to the end.
+    """
+
+    def __init__(
+        self,
+        population: int = 10,
+        window: int = 2500,
+        tournament: float = 0.05,
+        *,
+        moves: int = 2,
+        fresh: float = 0.5,
+        winner: Literal["pareto", "mean"] = "pareto",
+        surrogate: int = 1,
+        proxy: int | None = None,
+        rerank: int = 0,
+    ) -> None:
+        super().__init__(
+            population, window, tournament, moves=moves, fresh=fresh, winner=winner, initial="random"
+        )
+        if surrogate < 1:
+            raise OptionError(f"surrogate: at least 1 child, got {surrogate}.", "surrogate")
+        if proxy is not None and proxy < 1:
+            raise OptionError(f"proxy: at least 1 step, got {proxy}.", "proxy")
+        if rerank < 0:
+            raise OptionError(f"rerank: at least 0 trials, got {rerank}.", "rerank")
+        if rerank and proxy is None:
+            raise OptionError("rerank: needs `proxy`, the shorter training that it goes on from.", "rerank")
+        self.surrogate, self.proxy, self.rerank = surrogate, proxy, rerank
+
+    def check(self, problem: Problem) -> None:
+        """Refuse a space without a layer, and a re-ranking that has no place.
+
+        Raises:
+            SpaceError: if no layer is searched.
+            OptionError: if `rerank` is as large as the budget, or there is none of trials.
+        """
+        layer_group(problem.space)
+        limit = problem.budget.trials
+        if self.rerank and (limit is None or limit <= self.rerank):
+            raise OptionError(f"rerank: needs a budget of more than {self.rerank} trials.", "rerank")
+
+    def needs_checkpoints(self, history: History) -> set[int]:
+        """The layers that would be ranked again now."""
+        return {trial.number for trial in self._best(history)} if self.rerank else set()
+
+    def suggest(self, history: History, n: int) -> list[Suggestion]:
+        """Up to `n` layers, or the best ones again, for longer, where the budget ends."""
+        again = self._again(history, n)
+        if again:
+            return again
+        found = super().suggest(history, n) if self.surrogate == 1 else self._chosen(history, n)
+        return [dataclasses.replace(s, until=self.proxy) for s in found]
+
+    def living(self, history: History) -> list[Trial]:
+        """The trials that may become parents: of ordinary length, oldest first."""
+        trained = [t for t in history.complete if t.values and t.parent is None]
+        return trained if self.window is None else trained[-self.window :]
+
+    def child(self, problem: Problem, living: Sequence[Trial], rng: np.random.Generator) -> Suggestion | None:
+        """A tournament's winner after `moves` mutations, which may repeat a trial's layer."""
+        parent = self.select(living, rng)
+        group = layer_group(problem.space)
+        inner: Config = group.inner(parent.config)
+        for _ in range(self.moves):
+            moved = group.subspace.neighbours(inner, rng, 1) if group.subspace.neighbours else []
+            if not moved:
+                return None
+            inner = moved[0]
+        rest = {name: parent.config[name] for name in problem.space.searched if name in parent.config}
+        rest = {name: value for name, value in rest.items() if name not in group.names.values()}
+        config = problem.space.complete({**rest, **group.outer(dict(inner))})
+        return Suggestion(config, info={"reason": "mutation", "parent": parent.number})
+
+    # -- the surrogate -------------------------------------------------------------------------------------
+
+    def _chosen(self, history: History, n: int) -> list[Suggestion]:
+        """Of `surrogate` children for each place, the most promising ones."""
+        group = layer_group(history.problem.space)
+        tried = self._tried.keys(history)
+        able: list[tuple[Suggestion, Graph]] = []
+        wanted = n * self.surrogate
+        for i in range(_TRIES * wanted if n else 0):
+            child = self._suggestion(history, len(history) + i, 0, tried)
+            if child is None:
+                break
+            tried.add(history.problem.space.key(child.config))
+            graph = Graph.from_config(group.inner(child.config))
+            if works(graph):
+                able.append((child, graph))
+            if len(able) == wanted:
+                break
+        model = self._fitted(history, group) if len(able) > n else None
+        if model is None:
+            return [child for child, _ in able[:n]]
+        gains = model.log_ei(np.array([features(graph) for _, graph in able]))
+        found = []
+        for i in np.argsort(-gains, kind="stable")[:n]:
+            child = able[i][0]
+            info = {**child.info, "of": len(able), "log_ei": float(gains[i])}
+            found.append(dataclasses.replace(child, info=info))
+        return found
+
+    def _fitted(self, history: History, group: Group) -> Surrogate | None:
+        """A process over the trained and the rejected layers; None where too few were trained."""
+        trained = self.living(history)
+        if len(trained) < _LEAST:
+            return None
+        values = np.array([trial.values for trial in trained])
+        means = values.mean(axis=1)
+        rejected = [t for t in history.finished if t.state is State.STOPPED and "rejected" in t.data]
+        # What fails is as bad as the worst that was trained: a step down would be all that the process learns.
+        known = {trial.number: float(mean) for trial, mean in zip(trained, means, strict=True)}
+        known |= {trial.number: float(means.max()) for trial in rejected}
+        numbers = sorted(known)[-_FITTED:]
+        graphs = [Graph.from_config(group.inner(history[number].config)) for number in numbers]
+        able = [i for i, graph in enumerate(graphs) if works(graph)]
+        X = np.array([features(graphs[i]) for i in able])
+        return Surrogate.fit(X, np.array([known[numbers[i]] for i in able]))
+
+    # -- the re-ranking ------------------------------------------------------------------------------------
+
+    def _again(self, history: History, n: int) -> list[Suggestion]:
+        limit = history.problem.budget.trials
+        if not self.rerank or limit is None or limit - len(history) > self.rerank - len(_reranked(history)):
+            return []
+        chosen = [t for t in self._best(history) if t.number not in _reranked(history) and t.checkpoint]
+        info = {"reason": "ranked again"}
+        return [Suggestion(t.config, parent=t.number, info={**info, "layer": t.number}) for t in chosen[:n]]
+
+    def _best(self, history: History) -> list[Trial]:
+        """The `rerank` best layers of ordinary length, by the mean over the anchors.
+
+        An order that later trials cannot change: who falls out never comes back, and may lose its checkpoint.
+        """
+        trained = [t for t in history.complete if t.feasible and t.values and t.parent is None]
+        return sorted(trained, key=lambda t: (sum(t.values or ()), t.number))[: self.rerank]
+
+
+def _reranked(history: History) -> set[int]:
+    """Numbers of the trials that were begun again."""
+    return {trial.parent for trial in history if trial.parent is not None}
+
+
+def layer_group(space: SearchSpace) -> Group:
+    """Where the space holds its layer.
+
+    Raises:
+        SpaceError: if it holds none.
+    """
+    for group in space.groups:
+        if "op1" in group.names and group.subspace.neighbours is not None:
+            return group
+    raise SpaceError(
+        "searcher evonorm needs a layer to search: `space: {layer: {use: evonorm}}`.", ("space",)
+    )
