@@ -20,8 +20,8 @@ from autosearch.learning import RandomState
 from autosearch.methods.robot.metrics import maps, samples
 from autosearch.methods.robot.metrics.blocks import find_blocks
 from autosearch.methods.robot.metrics.errors import UndefinedMetric
+from autosearch.methods.robot.metrics.operations import operation_count
 from autosearch.methods.robot.metrics.watching import Layers, Values
-from search_spaces.counting import multiply_adds
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -108,10 +108,10 @@ class Passes:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     @property
-    def multiply_adds(self) -> int:
+    def operations(self) -> int:
         """For one example."""
         with _attempt("the network fails"):
-            return multiply_adds(self.model, self.inputs.shape[1:], dtype=self.inputs.dtype)
+            return operation_count(self.model, self.inputs.shape[1:], self.inputs.dtype)
 
     @property
     def real_inputs(self) -> torch.Tensor:

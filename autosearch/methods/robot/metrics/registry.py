@@ -76,7 +76,7 @@ METRICS: Mapping[str, Metric] = {
     "zen": Metric(lambda p: maps.zen(*p.zen()), "sensitivity of the features to the input"),
     "epe_nas": Metric(_epe_nas, "how input gradients correlate within classes"),
     "params": Metric(lambda p: float(p.parameters), "trainable weights"),
-    "flops": Metric(lambda p: float(p.multiply_adds), "multiply-adds for one example"),
+    "flops": Metric(lambda p: float(p.operations), "operations for one example"),
     "ntk_condition": Metric(
         lambda p: samples.ntk_condition(p.tangents()), "condition number of the tangent kernel", better=-1
     ),

@@ -4,7 +4,7 @@ Values are read from the operators themselves (`TorchDispatchMode`), which a hoo
 what needs a gradient is read one level higher (`TorchFunctionMode`), where tensors still carry their graph.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -24,13 +24,14 @@ _RECTIFYING_CLAMPS = ("clamp", "clamp_", "clamp_min", "clamp_min_")
 _CONVOLUTIONS = ("convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution")
 
 
-def _packets(names: Iterable[str]) -> frozenset[Any]:
+def packets(*names: str) -> frozenset[Any]:
+    """The operators of these names, those that this version of PyTorch has."""
     return frozenset(getattr(torch.ops.aten, name) for name in names if hasattr(torch.ops.aten, name))
 
 
-ACTIVATIONS = _packets(_ACTIVATIONS)
-CLAMPS = _packets(_RECTIFYING_CLAMPS)
-CONVOLUTIONS = _packets(_CONVOLUTIONS)
+ACTIVATIONS = packets(*_ACTIVATIONS)
+CLAMPS = packets(*_RECTIFYING_CLAMPS)
+CONVOLUTIONS = packets(*_CONVOLUTIONS)
 
 
 class Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -56,7 +57,7 @@ class Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         packet = func.overloadpacket
-        if self._activation is not None and (packet in ACTIVATIONS or _rectifies(packet, args, kwargs)):
+        if self._activation is not None and activates(packet, args, kwargs):
             self._activation(args[0])
         out = func(*args, **(kwargs or {}))
         if isinstance(out, torch.Tensor):
@@ -67,10 +68,10 @@ class Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _rectifies(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether a clamp is a ReLU: at 0 from below."""
+def activates(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether an operator is a nonlinearity, a clamp at 0 from below included."""
     if packet not in CLAMPS:
-        return False
+        return packet in ACTIVATIONS
     low = args[1] if len(args) > 1 else (kwargs or {}).get("min")
     return isinstance(low, int | float) and low == 0
 

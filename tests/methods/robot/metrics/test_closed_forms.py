@@ -23,7 +23,14 @@ def linear_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def test_params_and_flops_are_counted_exactly() -> None:
     scores = score(modules(), *batch(), metrics=["params", "flops"])
     assert scores["params"] == (3 * 4 * 9 + 4) + 8 + (4 * 4 * 9 + 4) + (4 * 5 + 5)
-    assert scores["flops"] == 36 * (3 * 4 * 9 + 4 * 4 * 9) + 20
+    multiply_adds = 36 * (3 * 4 * 9 + 4 * 4 * 9) + 20
+    normed, activated, averaged = 36 * 4, 2 * 36 * 4, 36 * 4
+    assert scores["flops"] == multiply_adds + 2 * normed + activated + averaged
+
+
+def test_pooling_counts_its_kernels_area() -> None:
+    network = nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 2))
+    assert score(network, batch()[0], metrics=["flops"])["flops"] == 9 * 108 + 4 * 27 + 54
 
 
 def test_synflow_of_a_linear_chain_is_the_layers_times_the_flow() -> None:
