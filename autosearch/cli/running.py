@@ -107,10 +107,11 @@ class _Progress:
             shown = ", ".join(f"{name} {show(value)}" for name, value in trial.metrics.items())
             self.line(f"{where}trial {trial.number} step {trial.step}: {shown}")
         elif event == "finish":
-            result = goals(self.study.problem, trial) if trial.failure is None else trial.failure.message
+            problem = self.study.history.stages[stage].problem if stage else self.study.problem
+            result = goals(problem, trial) if trial.failure is None else trial.failure.message
             settings = ", ".join(f"{name}={show(value)}" for name, value in trial.config.items())
-            ending = f"{trial.state.value}: {result} [{settings}] {duration(trial.seconds)}"
-            self.line(f"{where}trial {trial.number} {ending}")
+            parts = [result, f"[{settings}]" if settings else "", duration(trial.seconds)]
+            self.line(f"{where}trial {trial.number} {trial.state.value}: {' '.join(filter(None, parts))}")
 
     def _json(self, event: str, trial: "Trial | None", text: str, stage: str | None) -> None:
         told: dict[str, Any] = {"event": event} if stage is None else {"event": event, "stage": stage}
