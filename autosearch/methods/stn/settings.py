@@ -31,7 +31,8 @@ class Settings:
         sigma_low: smallest.
         sigma_high: largest.
         entropy: weight of the perturbations' entropy in the validation loss.
-        response_lr: of the responses, as a factor of the network's.
+        response_lr: of the responses, as a factor of the network's; None for 1, or 0.1 beside Adam and its
+            like, whose steps are as long where gradients are noise as where they are not.
         scale_init: standard deviation of the initial responses.
         clip: largest absolute entry of a gradient of hyperparameters.
     """
@@ -49,7 +50,7 @@ class Settings:
     sigma_low: float = 0.01
     sigma_high: float = 1.5
     entropy: float = 1e-3
-    response_lr: float = 1.0
+    response_lr: float | None = None
     scale_init: float = 0.0
     clip: float = 1.0
 
@@ -61,7 +62,7 @@ class Settings:
             if not getattr(self, name) >= 0:
                 raise OptionError(f"{name}: at least 0, got {getattr(self, name)}.", name)
         for name in ("hyper_lr", "sigma", "sigma_low", "response_lr", "clip"):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise OptionError(f"{name}: above 0, got {getattr(self, name)}.", name)
         if not self.sigma_low <= self.sigma <= self.sigma_high:
             raise OptionError(

@@ -42,6 +42,9 @@ Values = Mapping[str, torch.Tensor]
 TrainLoss = Callable[[Any, Any, Values], torch.Tensor]
 ValidationLoss = Callable[[Any, Any], torch.Tensor]
 
+_ADAPTIVE_LR = (
+    0.1  # of responses beside Adam: at the network's own rate they are noise within a hundred steps
+)
 _MOST_SKIPPED = 20  # updates in a row that were not finite before it is an error
 
 
@@ -147,6 +150,7 @@ class DeltaSTN:
         self._general = self.converted.general_parameters()
         self._responding = self.converted.response_parameters()
         self._decay_scales = decay_scales(optimizer)
+        self._response_lr = self.settings.response_lr or (_ADAPTIVE_LR if _adaptive(optimizer) else 1.0)
         self.response_optimizer = _like(optimizer, self._responding)
         self.hyper_optimizer = self._make_hyper_optimizer()
         self._validation = Validation(validation, self._size, len(tuned))
@@ -271,8 +275,7 @@ class DeltaSTN:
         )
 
     def _step_responses(self, grads: Sequence[torch.Tensor | None]) -> None:
-        factor = self.settings.response_lr
-        lr = float(self.optimizer.param_groups[0]["lr"]) * factor
+        lr = float(self.optimizer.param_groups[0]["lr"]) * self._response_lr
         for group in self.response_optimizer.param_groups:
             group["lr"] = lr
         for p, grad in zip(self._responding, grads, strict=True):
@@ -433,6 +436,11 @@ def _fixed(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for p in parameters:
             p.requires_grad_(True)
+
+
+def _adaptive(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether steps are divided by the size of gradients."""
+    return "betas" in optimizer.defaults or isinstance(optimizer, torch.optim.RMSprop)
 
 
 def _like(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

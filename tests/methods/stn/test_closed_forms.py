@@ -48,7 +48,7 @@ def tuner_of(ridge, w0, tuned, *, sigma, preset="modern", data=None, **options):
 
     tuner = DeltaSTN(
         model, optimizer, {"weight_decay": tuned}, loss=loss, val_loss=loss,
-        validation=[(xv, tv)], preset=preset, sigma=sigma, sigma_high=5.0, **options,
+        validation=[(xv, tv)], preset=preset, sigma=sigma, sigma_high=5.0, tied=False, **options,
     )  # fmt: skip
     tuner.converted.scale.data = tuner.converted.scale.data.double()
     tuner.hyper.u = tuner.hyper.u.detach().double().requires_grad_()

@@ -107,7 +107,7 @@ def test_a_killed_trial_goes_on_bit_for_bit(methods, epoch, tmp_path):
 
 
 def test_with_autolrs_around_it_one_trial_finds_both():
-    task = TASK.trained_by([METHODS["modern"], AutoLRSTraining(low=1e-3, high=0.2, options={"min_probe": 2})])
+    task = TASK.trained_by([METHODS["modern"], AutoLRSTraining(options={"min_probe": 2})])
     progress = list(task.run(Job(0, {}, seed=5)))
     assert {"tuned", "lr_schedule"} <= set(progress[-1].data)
     assert progress[-1].metrics["search_steps"] > 0

@@ -136,7 +136,9 @@ def test_double_backward_fits_the_same_response_as_forward_differentiation():
     grads = []
     for way in ("forward", "double"):
         tuner = tuner_of(
-            linearise=way, tune={"dropout": {"low": 0.0, "high": 0.9}, "noise": {"low": 0.0, "high": 1.0}}
+            linearise=way,
+            tied=False,
+            tune={"dropout": {"low": 0.0, "high": 0.9}, "noise": {"low": 0.0, "high": 1.0}},
         )
         torch.manual_seed(3)
         nn.init.normal_(tuner.converted.scale, std=0.1)
