@@ -11,6 +11,7 @@ ran.
 """
 
 import argparse
+import contextlib
 import math
 import statistics
 import sys
@@ -31,7 +32,7 @@ from autosearch.methods.stn.training import STNTraining
 from autosearch.tasks.language_model import LanguageModel
 from autosearch.tasks.training import TrainingTask
 from benchmarks.common import append, origin, read, table
-from benchmarks.stn.tasks import RANGES, SEEN, TASKS, Regularised
+from benchmarks.stn.tasks import LIMIT, RANGES, SEEN, TASKS, Regularised
 
 RESULTS = Path(__file__).with_name("results.csv")
 COLUMNS = ("part", "task", "method", "seed", "runs", "epochs", "val_loss", "test_loss", "seconds", "note")
@@ -202,9 +203,11 @@ def searched(task: Regularised, name: str, seed: int, runs: int) -> Row:
     study.enqueue(start())
     SEEN.clear()
     # A replacement is a trial of its own; it goes on where the one that it replaces stood.
-    trials = runs + (rungs - 1 if name == "pbt" else 0)
-    with tempfile.TemporaryDirectory() as folder:
+    trials = runs + (rungs if name == "pbt" else 0)
+    LIMIT[0] = runs * task.epochs
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         study.run(task, trials=trials, runner="inline", settings=RunSettings(output=Path(folder)))
+    LIMIT[0] = 0
     best = min(SEEN, key=lambda metrics: metrics["val_loss"])
     return {
         "runs": runs, "epochs": len(SEEN), "val_loss": f"{best['val_loss']:.6f}",

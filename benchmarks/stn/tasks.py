@@ -16,6 +16,7 @@ from autosearch.tasks.image_classification import ImageClassification
 
 SEEN: list[dict[str, float]] = []  # every report of this process; a record keeps fewer of a long trial
 
+LIMIT = [0]  # reports after which a search has spent its compute, 0 for none
 _TEST = 1000  # test images that are looked at after every epoch
 
 
@@ -54,6 +55,8 @@ class Regularised(ImageClassification):
         tested = {f"test_{name}": value for name, value in found.items()}
         metrics = {**super().report(learner, trained, seconds), **tested}
         SEEN.append(metrics)
+        if len(SEEN) == LIMIT[0]:
+            raise KeyboardInterrupt  # which runners obey at once
         return metrics
 
     def loss(self) -> Augmented:
