@@ -2,17 +2,20 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from autosearch.core import History, OptionError, Problem, SpaceError, State, Suggestion, Trial
+from autosearch.core import History, OptionError, Problem, State, Suggestion, Trial
 from autosearch.methods.evonorm.features import features, works
 from autosearch.methods.evonorm.graphs import Graph
-from autosearch.searchers.bayesian import Surrogate
+from autosearch.methods.evonorm.space import layer_group
 from autosearch.searchers.evolution import EvolutionSearcher
-from autosearch.space import Config, SearchSpace
+from autosearch.space import Config
 from autosearch.space.subspace import Group
+
+if TYPE_CHECKING:
+    from autosearch.searchers.bayesian import Surrogate
 
 _FITTED = 300  # newest trials that the surrogate learns from: a fit costs their cube
 _LEAST = 5  # trained layers before the surrogate has a say
@@ -142,8 +145,10 @@ class EvoNormSearcher(EvolutionSearcher):
             found.append(dataclasses.replace(child, info=info))
         return found
 
-    def _fitted(self, history: History, group: Group) -> Surrogate | None:
+    def _fitted(self, history: History, group: Group) -> "Surrogate | None":
         """A process over the trained and the rejected layers; None where too few were trained."""
+        from autosearch.searchers.bayesian import Surrogate
+
         trained = self.living(history)
         if len(trained) < _LEAST:
             return None
@@ -181,17 +186,3 @@ class EvoNormSearcher(EvolutionSearcher):
 def _reranked(history: History) -> set[int]:
     """Numbers of the trials that were begun again."""
     return {trial.parent for trial in history if trial.parent is not None}
-
-
-def layer_group(space: SearchSpace) -> Group:
-    """Where the space holds its layer.
-
-    Raises:
-        SpaceError: if it holds none.
-    """
-    for group in space.groups:
-        if "op1" in group.names and group.subspace.neighbours is not None:
-            return group
-    raise SpaceError(
-        "searcher evonorm needs a layer to search: `space: {layer: {use: evonorm}}`.", ("space",)
-    )

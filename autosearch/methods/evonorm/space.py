@@ -14,7 +14,17 @@ from autosearch.methods.evonorm.graphs import (
     published,
     random_graph,
 )
-from autosearch.space import Categorical, Config, Expression, Parameter, Subspace, Value
+from autosearch.space import (
+    Categorical,
+    Config,
+    Expression,
+    Parameter,
+    SearchSpace,
+    SpaceError,
+    Subspace,
+    Value,
+)
+from autosearch.space.subspace import Group
 
 _TRIES = 64  # mutations that may leave the graph as it was before a move counts as impossible
 
@@ -73,3 +83,15 @@ def _known(nodes: int, *, batch_statistics: bool) -> list[dict[str, Value]]:
         for graph in graphs
         if len(graph.nodes) <= nodes and (batch_statistics or not graph.uses_batch)
     ]
+
+
+def layer_group(space: SearchSpace) -> Group:
+    """Where the space holds its layer.
+
+    Raises:
+        SpaceError: if it holds none.
+    """
+    for group in space.groups:
+        if "op1" in group.names and group.subspace.neighbours is not None:
+            return group
+    raise SpaceError("there is no layer to search: write `space: {layer: {use: evonorm}}`.", ("space",))
