@@ -14,14 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autosearch.space.building import Blueprint, build
-from autosearch.space.errors import InactiveError, SpaceError, report
+from autosearch.space.errors import InactiveError, SpaceError, Where, report
 from autosearch.space.grid import Grid
 from autosearch.space.moves import neighbours
 from autosearch.space.nearest import did_you_mean
@@ -326,6 +327,38 @@ class SearchSpace:
     def log_prior(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """Log density of the users' priors at encoded points, shape `(n,)`; zero without priors."""
         return log_prior(self, np.asarray(X, dtype=np.float64))
+
+    # Parts
+
+    def part(self, names: Collection[str]) -> SearchSpace:
+        """The space of the searched parameters `names` alone, in the order of this space.
+
+        Conditions, constraints, derived parameters and subspaces that also need others are left out of it: what is
+        chosen in it becomes a configuration of the whole space only together with the rest.
+
+        Raises:
+            SpaceError: a name is no searched parameter.
+        """
+        unknown = [name for name in names if name not in self._columns]
+        if unknown:
+            raise SpaceError("is no searched parameter", (unknown[0],))
+        kept: dict[str, Parameter] = {}
+        for name, parameter, condition in self._plan:
+            inside = condition is None or condition.names <= kept.keys()
+            if isinstance(parameter, Searched):
+                if name in names:
+                    kept[name] = parameter if inside else replace(parameter, when=None)
+            elif inside and (not isinstance(parameter, Derived) or parameter.expression.names <= kept.keys()):
+                kept[name] = parameter
+        parameters = {name: kept[name] for name in self._parameters if name in kept}
+        groups = [group for group in self._groups if set(group.searched) <= set(names) and group.searched]
+        require: list[tuple[Where, Expression]] = [
+            ((), expression) for expression in self.require if expression.names <= kept.keys()
+        ]
+        order = tuple(name for name, _, _ in self._plan if name in kept)
+        space = SearchSpace.__new__(SearchSpace)
+        space._adopt(Blueprint(parameters=parameters, require=require, groups=groups, order=order))
+        return space
 
     # Travelling and comparing
 
