@@ -28,7 +28,9 @@ from autosearch.core.seeds import derive_rng
 from autosearch.methods.robot.surrogate import Group, Hyper, Surrogate, log_improvement
 from autosearch.methods.robot.weights import fitted_weights
 
-_FOLDS = 10
+_FOLDS = 5
+_MOST = 60  # results that weights and evidence rest on: pairs grow with their square; the newest tell most
+_MOST_FITTED = 200  # results of the surrogate: the best half of these, and the newest
 _SHARP = 0.3  # of the distance from best to median: how far the best results stand apart from each other
 ARMS = ("surrogate", "weights", "favourite")
 
@@ -143,11 +145,15 @@ def choose(
         followed: how many decisions each arm has made.
         settings: of the search.
     """
-    z = sharpened(y)
     free = np.ones(len(candidates), dtype=bool)
     free[rows] = free[list(pending)] = False
     if not free.any():
         return None
+    if len(y) > _MOST_FITTED:
+        half = _MOST_FITTED // 2
+        kept = np.union1d(np.argsort(-y, kind="stable")[:half], np.arange(len(y) - half, len(y)))
+        rows, y = rows[kept], y[kept]
+    z = sharpened(y)
     surrogate = Surrogate(candidates.groups, candidates.grid, rows, z)
     proof = evidence(candidates, surrogate, rows, z) if len(z) >= settings.patience else {}
     arm = _arm(candidates, proof, followed, settings)
@@ -161,17 +167,22 @@ def choose(
 def _arm(
     candidates: Candidates, proof: Mapping[str, float], followed: Mapping[str, int], settings: Settings
 ) -> str | None:
-    """The arm that is furthest behind its share of the decisions; shares grow with the evidence."""
+    """The arm that is furthest behind its share of the decisions; shares grow with the evidence.
+
+    Until there is evidence, the surrogate decides: it is the only arm that knows what it does not know.
+    """
+    if not proof:
+        return "surrogate"
     arms = ARMS if candidates.scored else ARMS[:1]
-    shares = {arm: max(0.0, proof.get(arm, 0.5)) ** 2 * _WEIGHT[arm] for arm in arms}
-    if proof and max(proof[arm] for arm in arms) < settings.signal:
+    shares = {arm: max(0.0, proof[arm]) ** 2 * _SHARE[arm] for arm in arms}
+    if max(proof.values()) < settings.signal:
         return None
     whole = sum(shares.values())
     total = 1 + sum(followed.get(arm, 0) for arm in arms)
     return max(arms, key=lambda arm: shares[arm] / whole * total - followed.get(arm, 0))
 
 
-_WEIGHT = {"surrogate": 1.0, "weights": 0.25, "favourite": 0.25}
+_SHARE = {"surrogate": 1.0, "weights": 0.2, "favourite": 0.1}  # of the decisions, at equal evidence
 
 
 # -- the arms ------------------------------------------------------------------------------------------------
@@ -213,7 +224,7 @@ def _by_weights(
     pending: Sequence[int],  # noqa: ARG001
     free: np.ndarray,
 ) -> _Answer:
-    w = fitted_weights(candidates.Z[rows], z)
+    w = fitted_weights(candidates.Z[rows[-_MOST:]], z[-_MOST:])
     row = int(np.where(free, candidates.Z @ w, -np.inf).argmax())
     noted = {name: round(float(value), 3) for name, value in zip(candidates.names, w, strict=True)}
     return row, "first under the weights that fit the order of the results", {"weights": noted}
@@ -261,6 +272,7 @@ def evidence(
     found = {"surrogate": correlation(surrogate.left_out(), z)}
     if not candidates.scored:
         return found
+    rows, z = rows[-_MOST:], z[-_MOST:]
     summed, single = np.zeros(len(z)), np.zeros(len(z))
     for fold in range(min(_FOLDS, len(z))):
         out = np.arange(len(z)) % _FOLDS == fold
