@@ -6,8 +6,8 @@ from collections import defaultdict
 from autosearch.core import History, SpaceError, Trial
 from autosearch.core.ranking import best_trials
 from autosearch.methods.evonorm.graphs import INITIAL, Graph
-from autosearch.methods.evonorm.space import layer_group
 from autosearch.methods.evonorm.source import formula, to_source
+from autosearch.methods.evonorm.space import layer_group
 from autosearch.reporting.material import Code, Section, Table
 
 _SHOWN = 10

@@ -11,11 +11,11 @@ from autosearch.methods.evonorm.features import features, works
 from autosearch.methods.evonorm.graphs import Graph
 from autosearch.methods.evonorm.space import layer_group
 from autosearch.searchers.evolution import EvolutionSearcher
-from autosearch.space import Config
 from autosearch.space.subspace import Group
 
 if TYPE_CHECKING:
     from autosearch.searchers.bayesian import Surrogate
+    from autosearch.space import Config
 
 _FITTED = 300  # newest trials that the surrogate learns from: a fit costs their cube
 _LEAST = 5  # trained layers before the surrogate has a say
