@@ -16,8 +16,8 @@ from autosearch.tasks.image_classification import ImageClassification
 from autosearch.tasks.tabular import TabularClassification, TabularRegression
 
 TASK = TabularClassification(
-    dataset="breast_cancer", model="mlp", width=8, layers=1, optimizer="sgd", lr=0.05, epochs=12, batch_size=24, device="cpu",
-    dropout=0.1,
+    dataset="breast_cancer", model="mlp", width=8, layers=1, optimizer="sgd", lr=0.05, epochs=6, batch_size=24,
+    train_size=160, dropout=0.1, device="cpu",
 )  # fmt: skip
 TUNE = {
     "dropout": {"low": 0.0, "high": 0.9},
@@ -44,7 +44,7 @@ def test_an_epoch_costs_what_a_plain_one_does(name):
     cost = learner.tuner.settings.cost
     assert per_epoch == round(plain.batches.batches_per_epoch / cost)
     metrics = learner.advance(per_epoch * TASK.epochs)
-    assert metrics["plain_steps"] == pytest.approx(TASK.epochs * plain.batches.batches_per_epoch, rel=0.1)
+    assert metrics["plain_steps"] == pytest.approx(TASK.epochs * plain.batches.batches_per_epoch, rel=0.2)
     assert learner.lr == pytest.approx(0, abs=1e-3)  # the lr schedule ends where the run does
     assert math.isfinite(learner.evaluate()["val_loss"])
     counted = STNTraining(TUNE, count="steps")
@@ -100,7 +100,7 @@ def test_a_killed_trial_goes_on_bit_for_bit(methods, epoch, tmp_path):
     saved.save(tmp_path)
     running.close()
     resumed = list(task.run(Job(0, {}, seed=5, checkpoint=tmp_path, step=epoch)))
-    assert [p.step for p in resumed] == list(range(epoch + 1, 13))
+    assert [p.step for p in resumed] == list(range(epoch + 1, 7))
     assert result(resumed) == result(undisturbed)
     assert resumed[-1].data == undisturbed[-1].data
     assert set(task.finish(Job(0, {}, seed=5, checkpoint=tmp_path))) == {"test_loss", "test_accuracy"}
@@ -127,7 +127,7 @@ def test_another_trials_checkpoint_brings_its_responses_and_values(tmp_path):
     saved.save(tmp_path)
     running.close()
     steps = [p.step for p in task.run(Job(1, {}, seed=6, checkpoint=tmp_path, step=4))]
-    assert steps == list(range(5, 13))
+    assert steps == list(range(5, 7))
     plain = TASK.run(Job(0, {}, seed=5))
     next(plain).save(tmp_path)
     with pytest.raises(CheckpointError, match="not trained by stn"):
