@@ -275,7 +275,7 @@ def text_jobs(size: str) -> Iterator[tuple[str, str, int, Callable[[], list[Row]
 
     def task(rate: float) -> LanguageModel:
         return LanguageModel(
-            train_size=20_000, val_size=20_000, width=96, dropout=rate, optimizer="adamw", lr=3e-3, epochs=12,
+            train_size=10_000, val_size=10_000, width=96, dropout=rate, optimizer="adamw", lr=3e-3, epochs=40,
             batch_size=16, device="cpu",
         )  # fmt: skip
 
