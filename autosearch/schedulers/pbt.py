@@ -17,9 +17,7 @@ from autosearch.schedulers.options import UNBOUNDED, check_at_least, fidelities
 from autosearch.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, Value
 from autosearch.space.parameters import Searched
 
-_TRIES = (
-    32  # perturbations that may break an input constraint before the parent's values are taken as they are
-)
+_TRIES = 32  # changes that may break an input constraint before the parent's values are taken as they are
 _ROUNDS = 10  # comparisons in a trial's life where no interval is given
 
 
