@@ -23,10 +23,10 @@ def floats(d: int) -> SearchSpace:
     ("space", "objectives", "choice"),
     [
         (floats(1), 1, "bayesian"),
-        (floats(50), 1, "bayesian"),
-        (floats(51), 1, "evolution"),
+        (floats(100), 1, "bayesian"),
+        (floats(101), 1, "evolution"),
         (floats(3), 4, "bayesian"),
-        (floats(3), 5, "evolution"),
+        (floats(3), 5, "bayesian"),
         (floats(3), 0, "sobol"),
         (SearchSpace({"cell": CELL, "x": Float(0.0, 1.0)}), 1, "evolution"),
         (SearchSpace({"cell": CELL, "x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), 1, "bayesian"),
@@ -41,10 +41,10 @@ def test_the_problem_decides(space: SearchSpace, objectives: int, choice: str) -
 
 def test_every_suggestion_says_why() -> None:
     searcher = AutoSearcher()
-    history = History(problem(floats(60)))
+    history = History(problem(floats(120)))
     found = searcher.suggest(history, 2)
     assert [s.info["why"] for s in found] == [searcher.reason(history.problem)] * 2
-    assert found[0].info["why"] == "evolution: 60 parameters are too many for a Gaussian process"
+    assert found[0].info["why"] == "evolution: 120 parameters are too many for a Gaussian process"
 
 
 class Chosen:
@@ -79,7 +79,7 @@ def test_everything_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_choice_without_the_optional_parts_has_none() -> None:
-    searcher, history = AutoSearcher(), History(problem(floats(60)))
+    searcher, history = AutoSearcher(), History(problem(floats(120)))
     searcher.check(history.problem)
     assert searcher.stages(history.problem) == []
     assert searcher.needs_checkpoints(history) == set()
@@ -93,7 +93,7 @@ def test_botorch_is_loaded_only_when_it_is_chosen() -> None:
     code = (
         "import sys; from autosearch.core import Goal, History, Problem; "
         "from autosearch.searchers.auto import AutoSearcher; from autosearch.space import Float, SearchSpace; "
-        "space = SearchSpace({f'x{i}': Float(0.0, 1.0) for i in range(60)}); "
+        "space = SearchSpace({f'x{i}': Float(0.0, 1.0) for i in range(120)}); "
         "AutoSearcher().suggest(History(Problem(space, (Goal('y'),))), 1); "
         "assert not {'torch', 'botorch', 'optuna'} & set(sys.modules), 'loaded'"
     )

@@ -21,6 +21,7 @@ NUMERICAL = (FitError, NotPSDError, torch.linalg.LinAlgError)  # type: ignore[at
 MOST = 1000
 # Observations that maps of values are compared on; the plain one is left where another is likelier by a margin.
 _LEAST_COMPARED, _MOST_COMPARED, _MARGIN = 8, 40, 2.0
+BY_GAP = "values are modelled by the logarithm of their gap to the best"
 # Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
 FEW, DRAWS = 40, 3
 
@@ -109,6 +110,8 @@ def _belief(
     layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes, *, bend: bool
 ) -> Belief:
     outcome, first = _likeliest(layout, X, y, sem) if bend else (Outcome.fit(y, bend=False), None)
+    if outcome.knee == 0.0:
+        notes.add(BY_GAP)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
     # `bend` says that it is the only objective: volumes are not averaged over hyperparameters.
     draws = DRAWS if bend and len(y) <= FEW else 0
