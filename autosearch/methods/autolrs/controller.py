@@ -62,7 +62,7 @@ class State:
         tried: (x, score, variance) of this stage.
         past: of earlier stages: (stage, x, score, variance), relative to the learning rate then in use.
         reference: last losses of this stage's first candidate.
-        swept: lowest smoothed loss of the range test.
+        alive: loss that the range test shows a learning network to be below.
         rising: candidates of this stage whose loss rose.
         best: index of the best in `tried` whose end is stored, -1 for none.
         begun: (steps, lost) when the search began.
@@ -85,7 +85,7 @@ class State:
     tried: list[tuple[float, float, float]] = field(default_factory=list)
     past: list[tuple[int, float, float, float]] = field(default_factory=list)
     reference: list[float] = field(default_factory=list)
-    swept: float = math.inf
+    alive: float = math.inf
     rising: int = 0
     best: int = -1
     begun: tuple[int, int] = (0, 0)
@@ -231,7 +231,7 @@ class Controller:
             for i in range(len(s.losses))
         ]
         s.x = math.log(range_test.steepest(lrs, s.losses, self.settings.range_test))
-        s.swept = range_test.lowest(s.losses, self.settings.range_test)
+        s.alive = range_test.alive(s.losses, self.settings.range_test)
         self._roll_back()
         return [("restore", "stage"), *self._begin_stage(first=True)]
 
@@ -367,8 +367,8 @@ class Controller:
         s, settings = self.state, self.settings
         if s.best < 0:
             return self._shrink("diverged")
-        if s.stage == 0 and s.rescues == 0 and s.tried[s.best][1] > s.swept:
-            return self._shrink("did worse than the range test, at any learning rate")
+        if s.stage == 0 and s.rescues == 0 and s.tried[s.best][1] > s.alive:
+            return self._shrink("left the network dead, unlike the range test")
         chosen = s.best
         x, y, v = s.tried[chosen]
         if settings.choice == "improvement":

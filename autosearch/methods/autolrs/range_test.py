@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _WIDTH = 0.06  # standard deviation of the smoothing kernel, as a share of the sweep
+_ALIVE = 0.1  # share of the sweep's progress that any candidate makes, unless the network has died
 _TOO_FAR = 4.0  # times the lowest smoothed loss: what comes after says nothing of training
 
 
@@ -33,10 +34,16 @@ def is_over(losses: Sequence[float], steps: int) -> bool:
     return bool(means[-1] > _TOO_FAR * means.min() > 0)
 
 
-def lowest(losses: Sequence[float], steps: int) -> float:
-    """The lowest smoothed loss; infinite where the sweep began with a loss that is not finite."""
+def alive(losses: Sequence[float], steps: int) -> float:
+    """The loss that a learning network is below: a tenth of the way from the sweep's first to its lowest loss.
+
+    Infinite where the sweep began with a loss that is not finite.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
-    return float(smoothed(finite, steps).min()) if finite else math.inf
+    if not finite:
+        return math.inf
+    means = smoothed(finite, steps)
+    return float(means[0] - _ALIVE * (means[0] - means.min()))
 
 
 def steepest(lrs: Sequence[float], losses: Sequence[float], steps: int) -> float:

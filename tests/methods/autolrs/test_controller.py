@@ -199,7 +199,7 @@ def test_a_network_that_dies_at_every_candidate_is_tried_again_at_lower_learning
         return 2.3 if controller.state.high >= 0 else bowl(0.05)(lr, step)
 
     run = Run(controller, loss)
-    with pytest.warns(UserWarning, match=r"did worse than the range test, .*; learning rates up to 0.1 are"):
+    with pytest.warns(UserWarning, match=r"left the network dead, .*; learning rates up to 0.1 are"):
         run.go(900)
     assert controller.state.rescues == 1
     assert controller.state.choices[0][3] <= 0.1

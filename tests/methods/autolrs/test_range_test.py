@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from autosearch.methods.autolrs.range_test import is_over, steepest, sweep
+from autosearch.methods.autolrs.range_test import alive, is_over, steepest, sweep
 
 
 def test_the_sweep_rises_by_one_factor_from_low_to_high():
@@ -32,3 +32,10 @@ def test_the_sweep_is_over_where_the_loss_explodes_or_is_not_finite():
     assert is_over([1.0, math.nan], 100)
     assert is_over([1.0] * 50 + [100.0] * 20, 100)
     assert not is_over([1.0] * 50 + [2.0] * 20, 100)
+
+
+def test_a_learning_network_is_below_a_tenth_of_the_sweeps_progress():
+    losses = [2.0] * 40 + [1.0] * 60
+    assert alive(losses, 100) == pytest.approx(1.9, abs=0.01)
+    assert alive([*losses, math.inf], 100) == pytest.approx(1.9, abs=0.01)
+    assert alive([math.nan], 100) == math.inf

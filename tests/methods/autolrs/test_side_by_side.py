@@ -144,3 +144,30 @@ def test_an_executor_needs_a_step_and_processes():
             autosearch.AutoLRS(optimizer, model, total_steps=100, executor=threads)
         with pytest.raises(OptionError, match="threads share torch's random state"):
             autosearch.AutoLRS(optimizer, model, total_steps=100, executor=threads, train_step=train_step)
+
+
+STUDY = """
+study: s
+run: {task: tabular_classification, dataset: wine, width: 8, layers: 1, optimizer: sgd, epochs: 12, batch_size: 8,
+      device: cpu}
+objectives: {val_loss: minimize}
+space: {weight_decay: 0.0}
+training: [{method: autolrs, low: 1e-3, high: 1, options: {min_probe: 4}, side_by_side: %s}]
+budget: {trials: 1}
+resources: {cpus: 2, parallel: 1}
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_trial_on_two_cpus_finds_the_same_side_by_side(tmp_path):
+    found = []
+    for beside in ("true", "false"):
+        path = tmp_path / f"{beside}.yaml"
+        path.write_text(STUDY % beside + f"output: out_{beside}\n")
+        trial = autosearch.load(path).run().history[0]
+        assert trial.failure is None
+        found.append((trial.metrics["val_loss"], trial.metrics["search_steps"], trial.data["lr_choices"]))
+    assert found[0] == found[1]
+    assert found[0][1] > 0
