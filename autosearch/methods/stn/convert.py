@@ -80,8 +80,8 @@ class Converted:
         count = 0
         for slot in self.slots:
             slot.start, count = count, count + slot.size
-        device = self.slots[0].base()[0].device
-        self.scale = nn.Parameter(torch.zeros(count, width, device=device))
+        weight = self.slots[0].base()[0]
+        self.scale = nn.Parameter(torch.zeros(count, width, device=weight.device, dtype=weight.dtype))
         for response in self.responses.values():
             response.layer.forward = response.forward
 
@@ -96,7 +96,7 @@ class Converted:
 
     def gains(self, h: torch.Tensor) -> torch.Tensor:
         """Gains of all layers, (B, G), from hypernetwork inputs (B, H)."""
-        return h @ self.scale.T
+        return h.to(self.scale.dtype) @ self.scale.T
 
     def bind_dropout(self, path: str, name: str) -> None:
         """Make the hyperparameter `name` the rate of the module at `path`."""
@@ -233,6 +233,24 @@ def convert(
         if not any(fnmatchcase(path, pattern) for path in paths):
             raise OptionError(f"exclude: no module is called {pattern!r}.", "exclude")
     signal = Signal(batch_dim)
+    responses, problems = _responses(model, exclude, signal, tied=tied)
+    if problems and unknown == "refuse":
+        raise OptionError(
+            f"convert: no response is known for trainable layers: {'; '.join(problems)}. Leave them plain with "
+            "`exclude`, or all of the kind with `unknown: plain`; freeze them if they should not train.",
+            "exclude",
+        )
+    if not any(len(response.slots) for response in responses.values()):
+        frozen = all(not p.requires_grad for p in model.parameters())
+        why = "all parameters are frozen" if frozen else "all trainable layers are excluded or unknown"
+        raise OptionError(f"convert: the network has no layer that could answer: {why}.", "model")
+    return Converted(model, responses, signal, width)
+
+
+def _responses(
+    model: nn.Module, exclude: Sequence[str], signal: Signal, *, tied: bool
+) -> tuple[dict[str, Response], list[str]]:
+    """Responses by path, and trainable layers without one. A weight in two places answers in the first."""
     responses: dict[str, Response] = {}
     problems: list[str] = []
     covered: set[int] = set()
@@ -251,17 +269,6 @@ def convert(
             # Its running statistics must not see passes beside training, whether it answers or not.
             responses[path] = layers.BatchNormResponse(module, path, signal, tied=tied, answers=False)
         elif trains and not plain:
-            problems.append(
-                f"{path or 'the network itself'} ({type(module).__name__}{': ' if reason else ''}{reason})"
-            )
-    if problems and unknown == "refuse":
-        raise OptionError(
-            f"convert: no response is known for trainable layers: {'; '.join(problems)}. Leave them plain with "
-            "`exclude`, or all of the kind with `unknown: plain`; freeze them if they should not train.",
-            "exclude",
-        )
-    if not any(len(response.slots) for response in responses.values()):
-        frozen = all(not p.requires_grad for p in model.parameters())
-        why = "all parameters are frozen" if frozen else "all trainable layers are excluded or unknown"
-        raise OptionError(f"convert: the network has no layer that could answer: {why}.", "model")
-    return Converted(model, responses, signal, width)
+            why = f": {reason}" if reason else ""
+            problems.append(f"{path or 'the network itself'} ({type(module).__name__}{why})")
+    return responses, problems

@@ -219,7 +219,10 @@ class Hyperparameters:
 
     def present(self) -> dict[str, float]:
         """Values of the means in their ranges, by name."""
-        return {name: float(value) for name, value in self.constrain(self.u).items()}
+        values = torch.stack(
+            list(self.constrain(self.u).values())
+        ).tolist()  # one wait for the device, not one each
+        return dict(zip(self.names, values, strict=True))
 
     def entropy(self) -> torch.Tensor:
         """Of the distribution of the draws, nats."""
