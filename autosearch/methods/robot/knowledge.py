@@ -192,6 +192,10 @@ class Memory:
             self._pool = (space, parts, Pool.of(parts.architectures, self._limit, self._sample))
         return self._pool[1:]
 
+    def hold(self, space: SearchSpace, pool: Pool) -> None:
+        """Take `pool` for the architectures of `space`: where only a part of them can be trained, or to share it."""
+        self._pool = (space, Parts.of(space, self._place), pool)
+
     def knowledge(self, history: History) -> Knowledge:
         """What the study knows of its architectures."""
         parts, pool = self.pool(history.problem.space)

@@ -45,7 +45,7 @@ class Settings:
         patience: results before the signal is judged.
     """
 
-    random: int = 2
+    random: int = 4
     signal: float = 0.1
     patience: int = 10
 
@@ -94,7 +94,7 @@ def _grid(linear: Sequence[float], graph: Sequence[float]) -> list[Hyper]:
     return found
 
 
-_SCORED = _grid((0.1, 0.3, 0.6, 0.9), (0.0, 0.4))
+_SCORED = _grid((0.1, 0.3, 0.6, 0.9), (0.3, 0.6))
 _PLAIN = [
     Hyper((1.0 - share, share), (length, 1.0), noise)
     for share, length, noise in itertools.product((0.1, 0.5, 0.9), (0.7, 1.5), (0.01, 0.1))

@@ -63,7 +63,7 @@ class RobotSearcher:
         batch: int = 64,
         rounds: int | None = None,
         norm: Norm = "minmax",
-        random: int = 2,
+        random: int = 4,
         signal: float = 0.1,
     ) -> None:
         least = {"enumerate": 0, "pool": 2, "block": 1, "batch": 2, "rounds": 1, "random": 1}
@@ -77,7 +77,7 @@ class RobotSearcher:
         default = PAPER_METRICS if preset == "paper" else MODERN_METRICS
         self.scoring = Scoring(tuple(metrics or default), batch, block)
         self.settings = modern.Settings(random=random, signal=signal)
-        self._memory = Memory(architecture, enumerate, pool)
+        self.memory = Memory(architecture, enumerate, pool)
         self._evolution = EvolutionSearcher(population=4)
         self._tried = Tried()
 
@@ -94,7 +94,7 @@ class RobotSearcher:
             raise OptionError(
                 "the published search has one objective; use `preset: modern` for several.", "preset"
             )
-        parts, _ = self._memory.pool(problem.space)
+        parts, _ = self.memory.pool(problem.space)
         if self.preset == "paper" and parts.others is not None:
             raise OptionError(
                 f"the published search knows architectures only, and {', '.join(parts.others.searched)} are searched "
@@ -104,7 +104,7 @@ class RobotSearcher:
 
     def stages_for(self, problem: Problem, objective: Objective) -> Sequence[Stage]:
         """The stage that scores the architectures."""
-        _, pool = self._memory.pool(problem.space)
+        _, pool = self.memory.pool(problem.space)
         return [scoring_stage(objective, pool, self.scoring)]
 
     def suggest(self, history: History, n: int) -> list[Suggestion]:
@@ -113,7 +113,7 @@ class RobotSearcher:
         Raises:
             SpaceError: hardly any configuration meets the constraints.
         """
-        knowledge = self._memory.knowledge(history)
+        knowledge = self.memory.knowledge(history)
         state = _State(history, set(self._tried.keys(history)))
         published = self.preset == "paper" and bool(knowledge.names)
         for _ in range(n):

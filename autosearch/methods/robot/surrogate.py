@@ -19,7 +19,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import log_ndtr
 
 Kind = Literal["linear", "matern"]
-_JITTER = 1e-6
+_JITTER = 1e-5  # single precision leaves as much
 _MEAN_PRIOR = 0.1  # weight of a zero mean, in results
 _SCALE_PRIOR = 2.0  # the scale's inverse-gamma prior, in results, around 1
 _AVERAGED = 2  # hyperparameters of most evidence that predictions average over
@@ -27,16 +27,24 @@ _AVERAGED = 2  # hyperparameters of most evidence that predictions average over
 
 @dataclass(frozen=True)
 class Group:
-    """Features that share a kernel."""
+    """Features that share a kernel, in single precision: tens of thousands of candidates are compared again and again.
+
+    Attributes:
+        F: (N, d) features.
+        kind: of the kernel.
+        norms: (N,) their square norms.
+    """
 
     F: np.ndarray
     kind: Kind
+    norms: np.ndarray
 
     @classmethod
     def of(cls, features: np.ndarray, kind: Kind) -> "Group":
         centred = features - features.mean(axis=0)
         size = float((centred**2).sum(axis=1).mean()) * (2.0 if kind == "matern" else 1.0)
-        return cls(centred / np.sqrt(size) if size > 0 else centred, kind)
+        scaled = (centred / np.sqrt(size) if size > 0 else centred).astype(np.float32)
+        return cls(scaled, kind, (scaled**2).sum(axis=1))
 
     def compared(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """(N, n) products (linear) or squared distances (matern) of all candidates with `rows`."""
@@ -44,8 +52,10 @@ class Group:
         products: np.ndarray = self.F @ chosen.T
         if self.kind == "linear":
             return products
-        norms = (self.F**2).sum(axis=1)
-        return np.asarray(np.maximum(norms[:, None] + norms[rows][None, :] - 2.0 * products, 0.0))
+        products *= -2.0
+        products += self.norms[:, None]
+        products += self.norms[rows][None, :]
+        return np.maximum(products, 0.0, out=products)
 
 
 @dataclass(frozen=True)
@@ -70,14 +80,15 @@ class _Fit:
 def covariance(groups: Sequence[Group], compared: Sequence[np.ndarray], hyper: Hyper) -> np.ndarray:
     """Prior covariance at the pairs that `compared` holds, one array for each group."""
     total = np.zeros_like(compared[0])
+    one = total.dtype.type(1)
     for group, values, weight, length in zip(groups, compared, hyper.weights, hyper.lengths, strict=True):
         if weight == 0.0:
             continue
         if group.kind == "linear":
-            total += weight * values
+            total += total.dtype.type(weight) * values
         else:
-            r = np.sqrt(5.0 * values) / length
-            total += weight * (1.0 + r + r * r / 3.0) * np.exp(-r)
+            r = np.sqrt(values) * total.dtype.type(np.sqrt(5.0) / length)
+            total += total.dtype.type(weight) * (one + r + r * r / 3) * np.exp(-r)
     return total
 
 
@@ -96,7 +107,7 @@ class Surrogate:
     ) -> None:
         self.groups, self.rows, self.z = groups, list(rows), np.asarray(z, dtype=float)
         self._compared = [group.compared(self.rows) for group in groups]
-        inner = [values[self.rows] for values in self._compared]
+        inner = [values[self.rows].astype(np.float64) for values in self._compared]
         fits = [self._fit(hyper, covariance(groups, inner, hyper)) for hyper in grid]
         fits.sort(key=lambda fit: -fit.evidence)
         self.fits = fits[:_AVERAGED]
@@ -121,9 +132,10 @@ class Surrogate:
         square = np.zeros_like(mean)
         for fit, share in zip(self.fits, self.shares, strict=True):
             cross = covariance(self.groups, self._compared, fit.hyper)
-            solved = solve_triangular(fit.L, cross.T, lower=True)
-            own = fit.mean + solved.T @ fit.residual
-            variance = fit.scale * np.maximum(self._prior(fit.hyper) - (solved**2).sum(axis=0), 1e-9)
+            inverse = solve_triangular(fit.L, np.eye(len(self.z)), lower=True).astype(np.float32)
+            solved = cross @ inverse.T
+            own = fit.mean + solved @ fit.residual
+            variance = fit.scale * np.maximum(self._prior(fit.hyper) - (solved**2).sum(axis=1), 1e-6)
             mean += share * own
             square += share * (variance + own**2)
         return mean, np.sqrt(np.maximum(square - mean**2, 1e-12))
@@ -131,7 +143,7 @@ class Surrogate:
     def _prior(self, hyper: Hyper) -> np.ndarray:
         total = np.zeros(len(self.groups[0].F))
         for group, weight in zip(self.groups, hyper.weights, strict=True):
-            total += weight * ((group.F**2).sum(axis=1) if group.kind == "linear" else 1.0)
+            total += weight * (group.norms if group.kind == "linear" else 1.0)
         return total
 
     def left_out(self) -> np.ndarray:

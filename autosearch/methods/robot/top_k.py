@@ -39,7 +39,7 @@ class TopKSearcher:
         if not metrics:
             raise OptionError("metrics: name at least one.", "metrics")
         self.scoring = Scoring(metrics, batch, block)
-        self._memory = Memory(architecture, enumerate, pool)
+        self.memory = Memory(architecture, enumerate, pool)
         self._tried = Tried()
 
     def check(self, problem: Problem) -> None:
@@ -48,7 +48,7 @@ class TopKSearcher:
         Raises:
             OptionError: naming the other parameters.
         """
-        parts, _ = self._memory.pool(problem.space)
+        parts, _ = self.memory.pool(problem.space)
         if parts.others is not None:
             raise OptionError(
                 f"top_k ranks architectures only; fix {', '.join(parts.others.searched)}.", "method"
@@ -56,7 +56,7 @@ class TopKSearcher:
 
     def stages_for(self, problem: Problem, objective: Objective) -> Sequence[Stage]:
         """The stage that scores the architectures."""
-        return [scoring_stage(objective, self._memory.pool(problem.space)[1], self.scoring)]
+        return [scoring_stage(objective, self.memory.pool(problem.space)[1], self.scoring)]
 
     def suggest(self, history: History, n: int) -> list[Suggestion]:
         """The next `n` architectures down the ranking that no trial has.
@@ -64,7 +64,7 @@ class TopKSearcher:
         Raises:
             OptionError: no architecture has a score by one of the metrics.
         """
-        _, pool = self._memory.pool(history.problem.space)
+        _, pool = self.memory.pool(history.problem.space)
         S, names, _ = read_scores(history.stages.get(STAGE, History(history.problem)), len(pool))
         missing = [name for name in self.scoring.metrics if name not in names]
         if missing:

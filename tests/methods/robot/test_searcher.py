@@ -36,7 +36,7 @@ def test_no_architecture_is_trained_twice_and_all_are_in_the_end() -> None:
 
 
 def test_every_decision_names_its_arm_and_reason() -> None:
-    study = play(RobotSearcher(), scores(noisy_columns()), 14)
+    study = play(RobotSearcher(random=2), scores(noisy_columns()), 14)
     arms = [trial.info["arm"] for trial in study.history]
     assert arms[:4] == ["opening"] * 4
     assert set(arms[4:]) <= {"surrogate", "weights", "favourite", "evolution"}
@@ -126,7 +126,9 @@ def test_architecture_and_other_parameters_are_searched_together() -> None:
     study.history.stages = {"scores": scores(noisy_columns())}
     while trials := study.next(1):
         config = trials[0].config
-        study.tell(trials[0], {"acc": worth(config) - abs(np.log10(config["lr"]) + 2) - (config["opt"] == "sgd")})
+        study.tell(
+            trials[0], {"acc": worth(config) - abs(np.log10(config["lr"]) + 2) - (config["opt"] == "sgd")}
+        )
     assert len(set(keys(study))) == 30
     assert study.best.metrics["acc"] > RESULTS.max() - 0.7
     assert {trial.config["opt"] for trial in study.history} == {"sgd", "adam"}
@@ -182,7 +184,12 @@ def test_stopped_trials_count_by_what_they_reported() -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"pool": 1}, "pool"), ({"block": 0}, "block"), ({"preset": "new"}, "preset"), ({"random": 0}, "random")],
+    [
+        ({"pool": 1}, "pool"),
+        ({"block": 0}, "block"),
+        ({"preset": "new"}, "preset"),
+        ({"random": 0}, "random"),
+    ],
 )
 def test_options_out_of_range_are_named(options: dict, named: str) -> None:
     with pytest.raises(OptionError, match=named):
