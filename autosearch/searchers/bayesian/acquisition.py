@@ -51,6 +51,7 @@ class LogImprovement:
         pending_counts: (p,) bool: the same for pending points.
         seed: of the samples.
         certain: take the means at observed points as known, whatever the noise.
+        samples: of what observed and pending points may be.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LogImprovement:
         seed: int,
         *,
         certain: bool = False,
+        samples: int = SAMPLES,
     ) -> None:
         observed, index = _distinct(models[0].X)
         counted = torch.zeros(len(observed), dtype=torch.bool)
@@ -75,7 +77,7 @@ class LogImprovement:
             every = torch.cat([counted, pending_counts])
             parts, best = [], []
             for model, known in zip(models, quiet, strict=True):
-                f = _samples(model, F, len(observed) if known else 0, seed)
+                f = _samples(model, F, len(observed) if known else 0, seed, samples)
                 parts.append(_given(model, F, f))
                 best.append(f[every].max(dim=0).values)
         self._given = Given.stack(parts)
@@ -87,33 +89,54 @@ class LogImprovement:
         return values.logsumexp(0) - math.log(len(values))
 
 
-def _samples(model: GaussianProcess, F: Tensor, known: int, seed: int) -> Tensor:
+def _samples(model: GaussianProcess, F: Tensor, known: int, seed: int, samples: int) -> Tensor:
     """(k, S) samples of the function at `F`, of which the first `known` are taken at their means."""
     mean, covariance = model.joint(F)
     count = len(F) - known
     noise = _JITTER * model.hyper.variance * torch.eye(count, dtype=mean.dtype)
-    f = mean[:, None].repeat(1, SAMPLES)
+    f = mean[:, None].repeat(1, samples)
     if count:
-        f[known:] += torch.linalg.cholesky(covariance[known:, known:] + noise) @ _normal(count, seed).T
+        f[known:] += (
+            torch.linalg.cholesky(covariance[known:, known:] + noise) @ _normal(count, seed, samples).T
+        )
     return f
 
 
 def _given(model: GaussianProcess, F: Tensor, f: Tensor) -> Given:
     """The function of which `f` (k, S) are the values at `F` (k, D)."""
     noise = _JITTER * model.hyper.variance * torch.eye(len(F), dtype=F.dtype)
-    L = torch.linalg.cholesky(model.kernel(F, F, model.hyper) + noise)
+    L = torch.linalg.cholesky(model.covariance(F, F) + noise)
     alpha = torch.cholesky_solve(f - model.constant, L)
     return Given(model.kernel, model.hyper, F, L, alpha, model.constant)
 
 
-def _normal(count: int, seed: int) -> Tensor:
-    """(SAMPLES, count) standard normal numbers: quasi-random as far as that goes."""
+def _normal(count: int, seed: int, samples: int) -> Tensor:
+    """(samples, count) standard normal numbers: quasi-random as far as that goes."""
     if count <= _MOST_QUASI:
-        out = torch.empty(SAMPLES, count, dtype=torch.float64)
-        NormalQMCEngine(count, seed=seed).draw(SAMPLES, out=out)
+        out = torch.empty(samples, count, dtype=torch.float64)
+        NormalQMCEngine(count, seed=seed).draw(samples, out=out)
         return out
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(SAMPLES, count, dtype=torch.float64, generator=generator)
+    return torch.randn(samples, count, dtype=torch.float64, generator=generator)
+
+
+class UpperBound:
+    """The mean plus two standard deviations, averaged over models (Srinivas et al. 2010, equation 6).
+
+    Pending points count as observed at their means, which leaves only their variance out (GP-BUCB, Desautels et al.
+    2014, section 4.1).
+    """
+
+    def __init__(self, models: Sequence[GaussianProcess], pending: Tensor) -> None:
+        with torch.no_grad():
+            self._models = [
+                model.condition(pending, model.moments(pending)[0]) if len(pending) else model
+                for model in models
+            ]
+
+    def __call__(self, X: Tensor) -> Tensor:
+        bounds = [mean + 2.0 * variance.sqrt() for mean, variance in (m.moments(X) for m in self._models)]
+        return torch.stack(bounds).mean(0)
 
 
 def _distinct(X: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,6 +157,7 @@ class LogHypervolume:
         values: (n, m) their values z, which set the reference point.
         pending: (p, D).
         seed: of the samples.
+        samples: of what observed and pending points may be.
     """
 
     def __init__(
@@ -143,6 +167,8 @@ class LogHypervolume:
         values: Tensor,
         pending: Tensor,
         seed: int,
+        *,
+        samples: int = SAMPLES,
     ) -> None:
         with _nothing_compiled():
             self._acquisition = qLogNoisyExpectedHypervolumeImprovement(
@@ -150,7 +176,7 @@ class LogHypervolume:
                 ref_point=reference(values),
                 X_baseline=baseline,
                 X_pending=pending if len(pending) else None,
-                sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed),
+                sampler=SobolQMCNormalSampler(torch.Size([samples]), seed=seed),
                 prune_baseline=True,
                 cache_root=False,
             )

@@ -10,10 +10,12 @@ from torch import Tensor
 from autosearch.searchers.bayesian.acquisition import LogBelow
 from autosearch.searchers.bayesian.data import Data
 from autosearch.searchers.bayesian.design import farthest
-from autosearch.searchers.bayesian.gp import GaussianProcess, spread_out
+from autosearch.searchers.bayesian.gp import AnyKernel, GaussianProcess, spread_out
 from autosearch.searchers.bayesian.kernel import MixedKernel
 from autosearch.searchers.bayesian.layout import Layout
 from autosearch.searchers.bayesian.likelihood import FitError, fit
+from autosearch.searchers.bayesian.options import Options
+from autosearch.searchers.bayesian.own_kernel import OwnKernel
 from autosearch.searchers.bayesian.transforms import Outcome
 
 # What a singular fit or a singular posterior raises, wherever it arises.
@@ -22,8 +24,8 @@ MOST = 1000
 # Observations that maps of values are compared on; the plain one is left where another is likelier by a margin.
 _LEAST_COMPARED, _MOST_COMPARED, _MARGIN = 8, 40, 2.0
 BY_GAP = "values are modelled by the logarithm of their gap to the best"
-# Up to FEW observations the objective is believed to be one of 1 + DRAWS functions of different hyperparameters.
-FEW, DRAWS = 40, 3
+FEW = 40  # observations up to which the objective is averaged over several draws of hyperparameters
+_USUAL = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class _Notes:
             self.lines.append(line)
 
 
-def believe(data: Data, layout: Layout) -> Beliefs:
+def believe(data: Data, layout: Layout, options: Options = _USUAL) -> Beliefs:
     """Fit all models.
 
     Raises:
@@ -90,8 +92,8 @@ def believe(data: Data, layout: Layout) -> Beliefs:
             np.append(data.Y[keep, j], data.Y_partial[early, j]),
             np.append(data.sem[keep, j], data.sem_partial[early, j]),
             notes,
-            # Volume is measured in what models see: bent values would make the ends of a front worth less.
-            bend=data.Y.shape[1] == 1,
+            options,
+            alone=data.Y.shape[1] == 1,
         )
         for j in range(data.Y.shape[1])
     ]
@@ -107,19 +109,60 @@ def believe(data: Data, layout: Layout) -> Beliefs:
 
 
 def _belief(
-    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, notes: _Notes, *, bend: bool
+    layout: Layout,
+    X: Tensor,
+    y: np.ndarray,
+    sem: np.ndarray,
+    notes: _Notes,
+    options: Options,
+    *,
+    alone: bool,
 ) -> Belief:
-    outcome, first = _likeliest(layout, X, y, sem) if bend else (Outcome.fit(y, bend=False), None)
+    first = None
+    if options.transform == "auto" and alone:
+        outcome, first = _likeliest(layout, X, y, sem, options)
+    elif options.transform == "gap":
+        outcome = Outcome.of_gap(y) or Outcome.fit(y)
+    else:
+        # Volume is measured in what models see: bent values would make the ends of a front worth less.
+        outcome = Outcome.fit(y, bend=options.transform == "tail")
     if outcome.knee == 0.0:
         notes.add(BY_GAP)
     z, known = outcome.forward(y), (sem * outcome.slope(y)) ** 2
-    # `bend` says that it is the only objective: volumes are not averaged over hyperparameters.
-    draws = DRAWS if bend and len(y) <= FEW else 0
-    return Belief(_fitted(layout, X, z, known, notes, draws, first), outcome)
+    # Volumes are not averaged over hyperparameters.
+    draws = options.draws if alone and len(y) <= FEW else 0
+    return Belief(_modelled(layout, X, z, known, notes, options, draws, first), outcome)
+
+
+def _modelled(
+    layout: Layout,
+    X: Tensor,
+    z: np.ndarray,
+    known: np.ndarray,
+    notes: _Notes,
+    options: Options,
+    draws: int,
+    first: np.ndarray | None,
+) -> GaussianProcess:
+    """An objective's process; where an expert's kernel fails, that of the usual one."""
+    kernel = _kernel(layout, options)
+    try:
+        return _fitted(layout, X, z, known, notes, draws, first, kernel)
+    except NUMERICAL as error:
+        if not isinstance(kernel, OwnKernel):
+            raise
+        notes.add(f"kernel {kernel.name} could not be fitted ({error}): the usual one instead")
+        return _fitted(layout, X, z, known, notes, draws)
+
+
+def _kernel(layout: Layout, options: Options) -> AnyKernel:
+    if callable(options.kernel):
+        return OwnKernel(options.kernel, layout)
+    return MixedKernel(layout, additive=options.kernel == "additive")
 
 
 def _likeliest(
-    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray
+    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, options: Options = _USUAL
 ) -> tuple[Outcome, np.ndarray | None]:
     """The map of values that makes them likeliest: bent in the far tail alone, or by the gap to the best.
 
@@ -130,18 +173,19 @@ def _likeliest(
         return plain, None
     keep = spread_out(len(y), _MOST_COMPARED)
     (gap, of_gap), (usual, of_plain) = (
-        _evidence(layout, X[keep], y[keep], sem[keep], outcome) for outcome in (by_gap, plain)
+        _evidence(_kernel(layout, options), X[keep], y[keep], sem[keep], outcome)
+        for outcome in (by_gap, plain)
     )
     return (by_gap, of_gap) if gap - usual > _MARGIN else (plain, of_plain)
 
 
 def _evidence(
-    layout: Layout, X: Tensor, y: np.ndarray, sem: np.ndarray, outcome: Outcome
+    kernel: AnyKernel, X: Tensor, y: np.ndarray, sem: np.ndarray, outcome: Outcome
 ) -> tuple[float, np.ndarray | None]:
     """Log density of values, up to a constant, where a process is fitted to what `outcome` makes of them; and how."""
     slope = outcome.slope(y)
     z, known = torch.from_numpy(outcome.forward(y)), torch.from_numpy((sem * slope) ** 2)
-    found = fit(MixedKernel(layout), X, z, known, starts=1, steps=16)
+    found = fit(kernel, X, z, known, starts=1, steps=16)
     return found.evidence + float(np.log(slope).sum()), found.theta
 
 
@@ -170,9 +214,10 @@ def _fitted(
     notes: _Notes,
     draws: int = 0,
     first: np.ndarray | None = None,
+    kernel: AnyKernel | None = None,
 ) -> GaussianProcess:
     model = GaussianProcess.fitted(
-        layout, X, torch.from_numpy(z), torch.from_numpy(known), draws=draws, first=first
+        layout, X, torch.from_numpy(z), torch.from_numpy(known), draws=draws, first=first, kernel=kernel
     )
     if model.how != "map":
         notes.add("a likelihood could not be maximised: default hyperparameters")

@@ -15,7 +15,7 @@ Symbols:
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,6 +82,14 @@ def gather(history: History, domain: Domain) -> Data:
         trial=np.array([trial.number for trial in complete], dtype=np.int64),
         **_partial(history, domain, complete),
     )
+
+
+def with_noise(data: Data, noise: float | None) -> Data:
+    """The data, with `noise` as the standard error of results that say none."""
+    if noise is None:
+        return data
+    sem, partial = (np.where(np.isnan(s), noise, s) for s in (data.sem, data.sem_partial))
+    return replace(data, sem=sem, sem_partial=partial)
 
 
 def has_partial(history: History) -> bool:

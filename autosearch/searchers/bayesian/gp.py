@@ -15,7 +15,8 @@ Symbols:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ from torch import Tensor
 from autosearch.searchers.bayesian.kernel import Hyper, MixedKernel
 from autosearch.searchers.bayesian.layout import Layout
 from autosearch.searchers.bayesian.likelihood import factorise, fit, likeliest_mean, noise_of
+from autosearch.searchers.bayesian.own_kernel import OwnHyper, OwnKernel
 
 _MOST_FITTED = 300  # more observations hardly move the hyperparameters and cost their cube
 _FEW_FITTED = 50
 _CACHED = 2**17  # covariances computed at once: more of them do not stay in a processor's cache
 _FLOOR = 1e-12  # least variance left, relative to that of the function
+
+
+AnyKernel = MixedKernel | OwnKernel
+AnyHyper = Hyper | OwnHyper
 
 
 class Given:
@@ -47,26 +53,53 @@ class Given:
     """
 
     def __init__(
-        self, kernel: MixedKernel, hyper: Hyper, F: Tensor, L: Tensor, alpha: Tensor, constant: Tensor
+        self, kernel: AnyKernel, hyper: AnyHyper, F: Tensor, L: Tensor, alpha: Tensor, constant: Tensor
     ) -> None:
         self.kernel, self.hyper, self.F, self.L, self.alpha = kernel, hyper, F, L, alpha
-        self.constant, self.sides = constant, kernel.sides(F)
+        self.constant = constant
+        self.sides = kernel.sides(F) if isinstance(kernel, MixedKernel) else []
 
     @classmethod
-    def stack(cls, parts: "Sequence[Given]") -> "Given":
+    def stack(cls, parts: "Sequence[Given]") -> "Given | Beside":
         """Several, of the same points and numbers of versions, as one."""
         one = parts[0]
+        if isinstance(one.kernel, OwnKernel):
+            return Beside(tuple(parts))
         L, alpha, constant = (
             torch.stack([getattr(part, name) for part in parts]) for name in ("L", "alpha", "constant")
         )
-        return cls(one.kernel, Hyper.stack([part.hyper for part in parts]), one.F, L, alpha, constant)
+        hyper = Hyper.stack([cast(Hyper, part.hyper) for part in parts])
+        return cls(one.kernel, hyper, one.F, L, alpha, constant)
 
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (…, n, S) and variance (…, n) at `X` (n, D)."""
+        if isinstance(self.kernel, OwnKernel):
+            return self._differentiated(self.kernel, X)
         rows = max(1, _CACHED // self.alpha.shape[-2])
         parts = [_Moments.apply(part, self) for part in X.split(rows)]  # type: ignore[no-untyped-call]
         means, variances = zip(*parts, strict=True)
         return torch.cat(means, -2), torch.cat(variances, -1)
+
+    def _differentiated(self, kernel: OwnKernel, X: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for a kernel whose slopes are not written out and whose variance may vary."""
+        hyper = cast(OwnHyper, self.hyper)
+        cross = kernel(X, self.F, hyper)
+        solved = torch.linalg.solve_triangular(self.L, cross.mT, upper=False)
+        before = kernel(X.unsqueeze(-2), X.unsqueeze(-2), hyper)[..., 0, 0]
+        variance = (before - solved.square().sum(-2)).clamp_min(_FLOOR * float(hyper.variance))
+        return self.constant + cross @ self.alpha, variance
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Several `Given` as one."""
+
+    parts: tuple[Given, ...]
+
+    def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (h, n, S) and variance (h, n) at `X` (n, D)."""
+        means, variances = zip(*(part.moments(X) for part in self.parts), strict=True)
+        return torch.stack(means), torch.stack(variances)
 
 
 class _Moments(torch.autograd.Function):
@@ -74,7 +107,8 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        cross, parts = given.kernel.parts(given.kernel.sides(X), given.sides, given.hyper)
+        kernel = cast(MixedKernel, given.kernel)
+        cross, parts = kernel.parts(kernel.sides(X), given.sides, cast(Hyper, given.hyper))
         mean = given.constant[..., None, None] + cross @ given.alpha
         solved = torch.linalg.solve_triangular(given.L, cross.mT, upper=False)
         s2 = given.hyper.variance[..., None]
@@ -107,10 +141,10 @@ class GaussianProcess(Model):
         FitError: the covariance of the observations is singular.
     """
 
-    def __init__(self, kernel: MixedKernel, hyper: Hyper, X: Tensor, y: Tensor, known: Tensor) -> None:
+    def __init__(self, kernel: AnyKernel, hyper: AnyHyper, X: Tensor, y: Tensor, known: Tensor) -> None:
         super().__init__()
         self.kernel, self.hyper, self.X, self.y, self.known = kernel, hyper, X, y, known
-        self.L, _ = factorise(kernel(X, X, hyper), noise_of(hyper, known), hyper.variance)
+        self.L, _ = factorise(self.covariance(X, X), noise_of(hyper, known), hyper.variance)
         self.constant, self.alpha = likeliest_mean(self.L, y)
         self.given = Given(kernel, hyper, X, self.L, self.alpha[:, None], self.constant)
 
@@ -125,13 +159,14 @@ class GaussianProcess(Model):
         most: int = _MOST_FITTED,
         draws: int = 0,
         first: np.ndarray | None = None,
+        kernel: AnyKernel | None = None,
     ) -> "GaussianProcess":
         """Fit hyperparameters on at most `most` observations, then condition on all.
 
         `first` is where the fit begins, if a good place is known. With `draws`, `others` holds as many processes
-        with other hyperparameters that the data allow.
+        with other hyperparameters that the data allow. `kernel` None: `MixedKernel`.
         """
-        kernel = MixedKernel(layout)
+        kernel = kernel or MixedKernel(layout)
         keep = spread_out(len(y), most)
         starts = 2 if len(keep) <= _FEW_FITTED else 1
         found = fit(kernel, X[keep], y[keep], known[keep], starts=starts, draws=draws, first=first)
@@ -157,6 +192,10 @@ class GaussianProcess(Model):
         noise = float(noise_of(self.hyper, self.known).mean())
         return noise / (noise + float(self.hyper.variance))
 
+    def covariance(self, X: Tensor, Z: Tensor) -> Tensor:
+        """Of the latent function at `X` and `Z` before any observation, (…, n, k)."""
+        return self.kernel(X, Z, self.hyper)  # type: ignore[arg-type]  # a kernel and its own kind of hyperparameters
+
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the latent function at `X` (n, D), each (n,)."""
         mean, variance = self.given.moments(X)
@@ -164,10 +203,10 @@ class GaussianProcess(Model):
 
     def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (…, q) and covariance (…, q, q) of the latent function at `X` (…, q, D)."""
-        cross = self.kernel(X, self.X, self.hyper)
+        cross = self.covariance(X, self.X)
         mean = self.constant + cross @ self.alpha
         solved = torch.linalg.solve_triangular(self.L, cross.mT, upper=False)
-        covariance = self.kernel(X, X, self.hyper) - solved.mT @ solved
+        covariance = self.covariance(X, X) - solved.mT @ solved
         eye = torch.eye(X.shape[-2], dtype=X.dtype)
         return mean, covariance + 1e-9 * self.hyper.variance * eye
 

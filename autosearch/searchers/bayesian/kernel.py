@@ -249,7 +249,7 @@ class MixedKernel:
         blocks: the columns that are always active, then those of each group.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, additive: bool = True) -> None:
         sizes = dict(layout.choices)
         numeric = [j for j in range(layout.d) if j not in sizes]
         if layout.fidelity is not None:
@@ -262,7 +262,7 @@ class MixedKernel:
         self.blocks = [self._block(tuple(dict.fromkeys(always)), None)]
         self.blocks += [self._block(group.columns, group.flag) for group in layout.groups]
         self.columns = len(self.numeric) + len(self.choices)
-        self.additive = self.columns > 1
+        self.additive = additive and self.columns > 1
 
     def _block(self, columns: tuple[int, ...], flag: int | None) -> Block:
         position = {j: i for i, j in enumerate(self.numeric)}

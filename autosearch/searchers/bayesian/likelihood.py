@@ -16,6 +16,7 @@ mean is the likeliest one, so it adds nothing to them.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +26,10 @@ from torch import Tensor
 from autosearch.searchers.bayesian.kernel import Hyper, MixedKernel
 from autosearch.searchers.bayesian.pairs import Gram
 
+if TYPE_CHECKING:
+    from autosearch.searchers.bayesian.own_kernel import OwnHyper, OwnKernel
+    from autosearch.searchers.bayesian.own_posterior import OwnPosterior
+
 JITTER = 1e-8  # relative to the variance: far below any noise, above the rounding of a Cholesky factor
 # Shorter and surer than the values of that paper (1.4, 1.7): with a few tens of observations those let a long
 # lengthscale explain away structure that is there. Chosen on synthetic functions and two scikit-learn models.
@@ -32,8 +37,10 @@ LENGTH_LOCATION, LENGTH_SCALE = -0.5, 1.0
 LENGTH_GROWTH = 6  # dimensions
 # Most objectives are nearly deterministic beside their variation over the space; the data say so if not.
 NOISE_LOCATION, NOISE_SCALE = -6.0, 2.0
+VARIANCE_LIMITS = (math.log(0.05), math.log(1e3))  # of logarithms, as are the next
+NOISE_LIMITS = (math.log(1e-7), math.log(4.0))
 NOISE_BOUND, NOISE_BEYOND = 0.05, 0.1  # variances of z
-_MEAN_VARIANCE = 1.0  # of the prior of the constant mean, in units of z
+MEAN_VARIANCE = 1.0  # of the prior of the constant mean, in units of z
 _STARTS = (0.2, 0.7)  # lengthscales at which fits begin, times the root of the dimension
 _DRAW_SEED = 20230427  # any number: draws of hyperparameters are a function of the data alone
 _WIDE = 1.0  # of a normal posterior half of this is expected as loss of log density per hyperparameter
@@ -51,9 +58,9 @@ class Fit:
     data and of `hyper`, up to a constant.
     """
 
-    hyper: Hyper
+    hyper: "Hyper | OwnHyper"
     how: str
-    others: tuple[Hyper, ...] = ()
+    others: "tuple[Hyper | OwnHyper, ...]" = ()
     evidence: float = -math.inf
     theta: np.ndarray | None = None
 
@@ -74,8 +81,8 @@ def _bounds(kernel: MixedKernel) -> list[tuple[float, float]]:
         *[(math.log(0.01), math.log(1e3))] * len(kernel.numeric),
         *[(math.log(0.01), math.log(20.0))] * len(kernel.choices),
         *[(-6.0, 6.0)] * (kernel.groups + kernel.additive),
-        (math.log(0.05), math.log(1e3)),
-        (math.log(1e-7), math.log(4.0)),
+        VARIANCE_LIMITS,
+        NOISE_LIMITS,
     ]
 
 
@@ -89,7 +96,7 @@ def _dimensions(kernel: MixedKernel) -> int:
     return len(kernel.numeric) + len(kernel.choices)
 
 
-def noise_of(hyper: Hyper, known: Tensor) -> Tensor:
+def noise_of(hyper: "Hyper | OwnHyper", known: Tensor) -> Tensor:
     """(n,) variances of the noise of observations."""
     return torch.where(known.isnan(), hyper.noise, known) + JITTER * hyper.variance
 
@@ -116,7 +123,7 @@ def factorise(K: Tensor, noise: Tensor, variance: Tensor) -> tuple[Tensor, float
 def likeliest_mean(L: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The constant mean that is likeliest given the data, with a normal prior; and alpha (n,) with it."""
     solved = torch.cholesky_solve(torch.stack([y, torch.ones_like(y)], 1), L)
-    mean = solved[:, 0].sum() / (solved[:, 1].sum() + 1 / _MEAN_VARIANCE)
+    mean = solved[:, 0].sum() / (solved[:, 1].sum() + 1 / MEAN_VARIANCE)
     return mean, solved[:, 0] - mean * solved[:, 1]
 
 
@@ -175,6 +182,19 @@ class NegativeLogPosterior:
         self.inferred = known.isnan()
         self.noise_known = not bool(self.inferred.any())
 
+    def starts(self, n: int) -> list[np.ndarray]:
+        """The first `n` places to begin a fit at."""
+        return [_start(self.kernel, length) for length in _STARTS[:n]]
+
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Of each hyperparameter."""
+        return _bounds(self.kernel)
+
+    def unpack(self, theta: np.ndarray) -> Hyper:
+        """Hyperparameters in natural units."""
+        return unpack(theta, self.kernel)
+
     def value(self, theta: np.ndarray) -> float:
         """The value alone.
 
@@ -188,7 +208,7 @@ class NegativeLogPosterior:
     def _likelihood(self, L: Tensor) -> tuple[float, Tensor]:
         """The negative log likelihood, and alpha."""
         mean, alpha = likeliest_mean(L, self.y)
-        misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / _MEAN_VARIANCE
+        misfit = float((self.y - mean) @ alpha) + float(mean) ** 2 / MEAN_VARIANCE
         return 0.5 * misfit + float(L.diagonal().log().sum()), alpha
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -218,7 +238,7 @@ class NegativeLogPosterior:
 
 @torch.no_grad()
 def fit(
-    kernel: MixedKernel,
+    kernel: "MixedKernel | OwnKernel",
     X: Tensor,
     y: Tensor,
     known: Tensor,
@@ -232,9 +252,9 @@ def fit(
 
     `first` is a better place than the first of the starts where one is known of the same data.
     """
-    objective = NegativeLogPosterior(kernel, X, y, known)
+    objective = _posterior(kernel, X, y, known)
     best: tuple[float, np.ndarray] | None = None
-    begins = [_start(kernel, length) for length in _STARTS[:starts]]
+    begins = objective.starts(starts)
     for begin in begins if first is None else [first, *begins[1:]]:
         try:
             found = minimize(
@@ -242,7 +262,7 @@ def fit(
                 begin,
                 jac=True,
                 method="L-BFGS-B",
-                bounds=_bounds(kernel),
+                bounds=objective.bounds,
                 options={"maxiter": steps, "ftol": 1e-5, "gtol": 1e-3, "maxcor": 10},
             )
         except FitError:
@@ -250,17 +270,27 @@ def fit(
         if best is None or found.fun < best[0]:
             best = (float(found.fun), found.x)
     if best is None:
-        return Fit(unpack(_start(kernel, _STARTS[0]), kernel), "default")
+        return Fit(objective.unpack(begins[0]), "default")
     try:
-        thetas = _spread(objective, best[1], _bounds(kernel), draws) if draws else []
+        thetas = _spread(objective, best[1], objective.bounds, draws) if draws else []
     except FitError:
         thetas = []
-    first, *others = (unpack(theta, kernel) for theta in (best[1], *thetas))
-    return Fit(first, "map", tuple(others), -best[0], best[1])
+    likeliest, *others = (objective.unpack(theta) for theta in (best[1], *thetas))
+    return Fit(likeliest, "map", tuple(others), -best[0], best[1])
+
+
+def _posterior(
+    kernel: "MixedKernel | OwnKernel", X: Tensor, y: Tensor, known: Tensor
+) -> "NegativeLogPosterior | OwnPosterior":
+    if isinstance(kernel, MixedKernel):
+        return NegativeLogPosterior(kernel, X, y, known)
+    from autosearch.searchers.bayesian.own_posterior import OwnPosterior
+
+    return OwnPosterior(kernel, X, y, known)
 
 
 def _spread(
-    objective: NegativeLogPosterior,
+    objective: "NegativeLogPosterior | OwnPosterior",
     mode: np.ndarray,
     bounds: list[tuple[float, float]],
     draws: int,

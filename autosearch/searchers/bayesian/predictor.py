@@ -8,9 +8,10 @@ import torch
 from autosearch.core import History, StudyError
 from autosearch.core.seeds import derive_rng, derive_seed
 from autosearch.searchers.bayesian.beliefs import Belief, believe
-from autosearch.searchers.bayesian.data import gather
+from autosearch.searchers.bayesian.data import gather, with_noise
 from autosearch.searchers.bayesian.gp import GaussianProcess
 from autosearch.searchers.bayesian.layout import Domain
+from autosearch.searchers.bayesian.options import Options
 from autosearch.searchers.bayesian.threads import isolated, single_threaded
 from autosearch.space import Config
 
@@ -23,18 +24,19 @@ class BayesianPredictor:
     Args:
         history: with at least one complete trial.
         domain: of its space.
+        options: of the models.
 
     Raises:
         StudyError: no trial is complete.
     """
 
-    def __init__(self, history: History, domain: Domain) -> None:
-        data = gather(history, domain)
+    def __init__(self, history: History, domain: Domain, options: Options) -> None:
+        data = with_noise(gather(history, domain), options.noise)
         if not len(data.X):
             raise StudyError("predictor: no trial is complete yet, so there is nothing to predict from.")
         self._problem, self._domain = history.problem, domain
         with isolated(derive_seed(history.problem.seed, "bayesian", "predictor")):
-            self._beliefs = believe(data, domain.layout)
+            self._beliefs = believe(data, domain.layout, options)
 
     def predict(self, configs: Sequence[Config]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each objective without noise, each (n, m)."""
