@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autosearch.searchers.bayesian import beliefs, searcher
+from autosearch.searchers.bayesian import batch, beliefs
 from autosearch.searchers.bayesian.likelihood import FitError
 from autosearch.searchers.bayesian.searcher import BayesianSearcher
 from autosearch.space import SearchSpace
@@ -20,7 +20,7 @@ def test_where_no_model_can_be_fitted_the_design_goes_on_and_says_so(monkeypatch
     def fails(*_):
         raise FitError("singular")
 
-    monkeypatch.setattr(searcher, "believe", fails)
+    monkeypatch.setattr(batch, "believe", fails)
     found = BayesianSearcher().suggest(random_history(SQUARE, bowl, 12).history(), 2)
     assert len({tuple(s.config.values()) for s in found}) == 2
     assert all("no model could be fitted (singular)" in s.info["reason"] for s in found)
