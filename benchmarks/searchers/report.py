@@ -58,7 +58,7 @@ class Results:
 
     @cached_property
     def searchers(self) -> list[str]:
-        """Those that are compared: on every problem that our searcher has rows for; variants of ours are left out."""
+        """Those that have rows; variants of ours are left out."""
         found = [name for name in SEARCHERS if name == OURS or "," not in name]
         return [name for name in found if any(key[1] == name for key in self.runs)]
 
