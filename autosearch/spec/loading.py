@@ -192,6 +192,10 @@ class _Loader:
         if "data_dir" in given:
             self.document.add(("run", "data_dir"), "stands at the top of the study file, beside `run`")
             return None
+        for key, value in given.items():
+            code = split_reference(value) if isinstance(value, str) else None
+            if code is not None and is_source(code[0]):  # the user's, such as `model: ./net.py:build`
+                given[key] = self._source(key, *code) or value
         task = read_factory(self.document, "tasks", name, given, ("run",), ("run", "task"))
         return None if task is None else RunSpec("task", name, given, defaults_of(task, given))
 
@@ -202,13 +206,16 @@ class _Loader:
             self.document.add(("run", form), message)
             return None
         home, name = reference
-        if not is_source(home):
-            return RunSpec(form, target)
+        found = self._source(form, home, name) if is_source(home) else target
+        return None if found is None else RunSpec(form, found)
+
+    def _source(self, key: str, home: str, name: str) -> str | None:
+        """A reference to a file of code with its absolute path; None if the file is not there."""
         path = absolute(home, self.folder)
         if not is_file(path):
-            self.document.add(("run", form), f"there is no file {path}")
+            self.document.add(("run", key), f"there is no file {path}")
             return None
-        return RunSpec(form, f"{path}:{name}")
+        return f"{path}:{name}"
 
     def _check_command(self, command: str, space: SearchSpace) -> None:
         known = list(space.parameters)[:MAX_HINTS]

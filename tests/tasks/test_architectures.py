@@ -96,5 +96,12 @@ def test_a_users_function_gets_the_parameters_under_architecture(tmp_path: Path)
 
 def test_a_users_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    with pytest.raises(AutosearchError, match=r"no file .*net\.py"):
-        asr.load(tmp_path / "study.yaml").open()
+    with pytest.raises(AutosearchError, match=r"study.yaml:3:\d+ run.model: there is no file .*net\.py"):
+        asr.load(tmp_path / "study.yaml")
+
+
+def test_a_study_that_is_written_out_elsewhere_finds_the_users_file(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(OWN)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    resolved = asr.load(tmp_path / "study.yaml").spec.resolved()
+    assert resolved["run"]["model"] == f"{tmp_path / 'net.py'}:build"
