@@ -1,10 +1,10 @@
-"""EvoNorm: what the rejection tests turn away and cost, and how layers bear small batches.
+"""EvoNorm: what the rejection tests turn away and cost, what the layers cost, and how they bear small batches.
 
-    python benchmarks/evonorm/run.py quick|full [--part rejection|batch_size] [--minutes M] [--table]
+    python benchmarks/evonorm/run.py quick|full [--part rejection|speed|batch_size] [--minutes M] [--table]
 
-appends to `rejection.csv` and `batch_size.csv` and prints the tables of README.md; an interrupted run goes on. Times
-are of the processor, so a busy machine makes little difference. Settings were chosen on seeds from 100 and frozen
-before the reported seeds (0 and up) ran.
+appends to a CSV file for each part and prints the tables of README.md; an interrupted run goes on. Times are of the
+processor, so a busy machine makes less difference. Settings were chosen on seeds from 100 and frozen before the
+reported seeds (0 and up) ran.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from autosearch.core.seeds import derive_rng
+from autosearch.methods.evonorm import VARIANTS, EvoNorm2d
 from autosearch.methods.evonorm.graphs import Graph, published, random_graph
 from autosearch.methods.evonorm.rejection import (
     RejectedError,
@@ -35,6 +36,7 @@ HERE = Path(__file__).parent
 LIBRARIES = ("torch", "numpy")
 NODES = 10
 SETTINGS = Rejection(quality_steps=100, stability_steps=50)
+SHAPES = ((128, 16, 14, 14), (64, 64, 16, 16), (32, 32, 32, 32))
 GRAPHS = {"quick": 400, "full": 2000}
 KNOWN = ("batch_relu", "group_relu", "b0", "b1", "b2", "s0", "s1", "s2")
 
@@ -134,6 +136,68 @@ def rejection_table(seed: int) -> str:
     )
 
 
+# -- what a layer costs ------------------------------------------------------------------------------------------
+
+
+def speed(seed: int) -> Iterator[dict[str, Any]]:
+    """One row for each layer and shape: processor time of forward and backward, beside batch norm and ReLU."""
+    done = {(row["layer"], row["shape"]) for row in read(HERE / "speed.csv") if row["seed"] == str(seed)}
+    for shape in SHAPES:
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        text = "x".join(map(str, shape))
+        for variant in VARIANTS:
+            for fused in (True, False):
+                name = f"{variant}{'' if fused else ', plain'}"
+                if (name, text) in done:
+                    continue
+                layer = EvoNorm2d(shape[1], variant, group_size=8, fused=fused)
+                rival = torch.nn.Sequential(torch.nn.BatchNorm2d(shape[1]), torch.nn.ReLU())
+                # In turns, so that both meet the same neighbours on the machine.
+                pairs = [(step_seconds(layer, x), step_seconds(rival, x)) for _ in range(33)][3:]
+                ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+                ratio = statistics.median(a / b for a, b in pairs)
+                yield {
+                    "layer": name, "shape": text, "seed": seed, "ms": f"{1e3 * ours:.3f}",
+                    "batch_relu_ms": f"{1e3 * theirs:.3f}", "ratio": f"{ratio:.2f}",
+                    "arrays": kept_arrays(layer, x), "batch_relu_arrays": kept_arrays(rival, x),
+                }  # fmt: skip
+
+
+def step_seconds(layer: torch.nn.Module, x: torch.Tensor) -> float:
+    seed = torch.ones_like(x)
+    begun = time.process_time()
+    layer(x).backward(seed)
+    return time.process_time() - begun
+
+
+def kept_arrays(layer: torch.nn.Module, x: torch.Tensor) -> int:
+    """How many arrays of the features' size wait for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(x)
+    # The output is alive as well: the next layer keeps it.
+    kept[y.untyped_storage().data_ptr()] = y.untyped_storage().nbytes()
+    return sum(size >= x.numel() * x.element_size() for size in kept.values())
+
+
+def speed_table(seed: int) -> str:
+    """Ratios to batch norm and ReLU, and the arrays kept."""
+    rows = [r for r in read(HERE / "speed.csv") if r["seed"] == str(seed)]
+    shapes = list(dict.fromkeys(r["shape"] for r in rows))
+    lines = []
+    for name in dict.fromkeys(r["layer"] for r in rows):
+        mine = {r["shape"]: r for r in rows if r["layer"] == name}
+        kept = next(iter(mine.values()))
+        cells = [mine[s]["ratio"] if s in mine else "" for s in shapes]
+        lines.append([name, *cells, f"{kept['arrays']} / {kept['batch_relu_arrays']}"])
+    return table(["layer", *shapes, "arrays kept: its / batch norm and ReLU"], lines)
+
+
 # -- small batches -----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +254,7 @@ def batch_size_table(size: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("size", choices=("quick", "full"))
-    parser.add_argument("--part", choices=("rejection", "batch_size"))
+    parser.add_argument("--part", choices=("rejection", "speed", "batch_size"))
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0, help="first seed; those from 100 are for development")
     parser.add_argument("--table", action="store_true")
@@ -200,6 +264,7 @@ def main() -> None:
     seeds = range(options.seed, options.seed + SEEDS[options.size])
     parts: dict[str, list[Iterator[dict[str, Any]]]] = {
         "rejection": [rejection(options.size, options.seed)],
+        "speed": [speed(options.seed)],
         "batch_size": [batch_size(options.size, seed) for seed in seeds],
     }
     for part, streams in parts.items():
@@ -211,7 +276,9 @@ def main() -> None:
             if time.monotonic() > ends:
                 print("out of time; run it again to go on")
                 sys.exit(0)
-    print(rejection_table(options.seed), batch_size_table(options.size), sep="\n\n")
+    print(
+        rejection_table(options.seed), speed_table(options.seed), batch_size_table(options.size), sep="\n\n"
+    )
 
 
 if __name__ == "__main__":
