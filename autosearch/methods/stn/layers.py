@@ -349,7 +349,8 @@ def dropped(x: torch.Tensor, rate: torch.Tensor, dims: int | None = None) -> tor
     """
     shape = x.shape if dims is None else (*x.shape[:dims], *[1] * (x.ndim - dims))
     kept = torch.rand(shape, device=x.device) >= rate
-    return x * (kept / (1 - rate)).to(x.dtype)
+    # A rate may round to 1, where nothing is kept and 0 / 0 would be left.
+    return x * (kept / (1 - rate).clamp_min(1e-6)).to(x.dtype)
 
 
 def metric_of(optimizer: torch.optim.Optimizer, weight: torch.Tensor) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from autosearch.core import OptionError
 from autosearch.methods.stn import convert
+from autosearch.methods.stn.layers import dropped
 from autosearch.methods.stn.signal import merged
 
 B, H = 4, 3
@@ -256,3 +257,11 @@ def test_packed_sequences_are_refused_in_passes_with_a_response():
         converted.signal.showing(converted.gains(torch.randn(2, H)), None),
     ):
         layer(packed)
+
+
+def test_a_rate_that_rounds_to_one_drops_everything_without_a_nan():
+    assert torch.equal(dropped(torch.ones(2, 3), torch.ones(2, 1)), torch.zeros(2, 3))
+    torch.manual_seed(0)
+    kept = dropped(torch.ones(4000, 4, 3), torch.tensor([0.25]).view(1, 1, 1), dims=2)
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.02)
+    assert (kept[:, :, :1] == kept).all()
