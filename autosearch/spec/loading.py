@@ -11,7 +11,7 @@ from autosearch.core import arguments, plugins
 from autosearch.core.errors import ExpressionError, SpecError
 from autosearch.core.records import Budget, Goal
 from autosearch.core.settings import Keep, Limits, Resources, Retries
-from autosearch.space import Expression, SearchSpace, did_you_mean, nearest
+from autosearch.space import Expression, SearchSpace, Where, did_you_mean, nearest
 from autosearch.space.operators import show
 from autosearch.spec.document import Document
 from autosearch.spec.keys import (
@@ -192,10 +192,7 @@ class _Loader:
         if "data_dir" in given:
             self.document.add(("run", "data_dir"), "stands at the top of the study file, beside `run`")
             return None
-        for key, value in given.items():
-            code = split_reference(value) if isinstance(value, str) else None
-            if code is not None and is_source(code[0]):  # the user's, such as `model: ./net.py:build`
-                given[key] = self._source(key, *code) or value
+        given = self._located(("run",), given)
         task = read_factory(self.document, "tasks", name, given, ("run",), ("run", "task"))
         return None if task is None else RunSpec("task", name, given, defaults_of(task, given))
 
@@ -206,14 +203,23 @@ class _Loader:
             self.document.add(("run", form), message)
             return None
         home, name = reference
-        found = self._source(form, home, name) if is_source(home) else target
+        found = self._source(("run", form), home, name) if is_source(home) else target
         return None if found is None else RunSpec(form, found)
 
-    def _source(self, key: str, home: str, name: str) -> str | None:
+    def _located(self, where: Where, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options in which references to files of the user's code, such as `./net.py:build`, are absolute."""
+        located = dict(options)
+        for key, value in options.items():
+            code = split_reference(value) if key != "method" and isinstance(value, str) else None
+            if code is not None and is_source(code[0]):
+                located[key] = self._source((*where, key), *code) or value
+        return located
+
+    def _source(self, where: Where, home: str, name: str) -> str | None:
         """A reference to a file of code with its absolute path; None if the file is not there."""
         path = absolute(home, self.folder)
         if not is_file(path):
-            self.document.add(("run", key), f"there is no file {path}")
+            self.document.add(where, f"there is no file {path}")
             return None
         return f"{path}:{name}"
 
@@ -291,8 +297,11 @@ class _Loader:
         data = self.data.get(key)
         if data is None:
             return None if default is None else read_plugin(self.document, f"{key}s", (key,), default)
+        found = len(self.document.problems)
+        if isinstance(data, Mapping):
+            data = self._located((key,), data)
         spec = read_plugin(self.document, f"{key}s", (key,), data)
-        if spec is not None:
+        if spec is not None and len(self.document.problems) == found:
             try_building(self.document, f"{key}s", (key,), spec)
         return spec
 

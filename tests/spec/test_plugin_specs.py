@@ -138,3 +138,16 @@ def test_options_of_a_training_method_are_located(problems: Problems) -> None:
         "a.yaml:8:5 training[0].method: option 'tune' is required.",
         "a.yaml:9:5 training[0].tun: unknown option. Did you mean 'tune'?",
     ]
+
+
+def test_code_in_an_option_is_found_from_the_study_files_folder(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text("def rough(layout): ...\n")
+    spec = load(TEXT + "searcher: {method: bayesian, kernel: ./kernels.py:rough}\n")
+    assert spec.searcher.options == {"kernel": f"{tmp_path}/kernels.py:rough"}
+
+
+def test_code_in_an_option_that_is_not_there_is_located(problems: Problems, tmp_path: Path) -> None:
+    (line,) = problems(TEXT + "searcher: {method: bayesian, kernel: ./absent.py:rough}\n")
+    assert line.endswith(f"6:30 searcher.kernel: there is no file {tmp_path}/absent.py")
+    (line,) = problems(TEXT + "searcher: {method: bayesian, kernel: aditive, draws: -1}\n")
+    assert "6:30 searcher.kernel: bayesian: unknown kernel 'aditive'. Did you mean 'additive'?" in line
