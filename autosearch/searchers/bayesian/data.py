@@ -115,8 +115,8 @@ def _partial(history: History, domain: Domain, complete: list[Trial]) -> dict[st
         reached = [trial for trial in history if _open(trial) and _measured(problem, trial.reports[-1])]
         rows = [(trial, trial.curve[-1]) for trial in reached]
         ends = Counter(report.step for _, report in rows)
-        # The steps that most have reached; more would only repeat what the same curves say. Running trials alone are too
-        # few to be worth the fit to another row of every trial for each of their steps.
+        # The steps that most have reached; more would only repeat what the same curves say. Running trials alone are
+        # too few to be worth another row of every trial for each of their steps.
         most = 1 if all(trial.state is State.RUNNING for trial in reached) else _RUNGS
         rungs = {step for step, _ in sorted(ends.items(), key=lambda item: (-item[1], -item[0]))[:most]}
         for trial in [*complete, *reached]:
