@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from autosearch.methods.robot.metrics.watching import activates, packets
-from search_spaces.counting import multiply_adds
 
 _NORMS = packets(
     "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
@@ -57,6 +57,6 @@ def operation_count(model: nn.Module, shape: Sequence[int], dtype: torch.dtype =
         dtype: of the example.
     """
     hollow = copy.deepcopy(model).to("meta").eval()
-    with _Elementwise() as elementwise, torch.no_grad():
+    with FlopCounterMode(display=False) as products, _Elementwise() as elementwise, torch.no_grad():
         hollow(torch.zeros((1, *shape), dtype=dtype, device="meta"))
-    return multiply_adds(model, shape, dtype=dtype) + int(elementwise.count)
+    return int(products.get_total_flops()) // 2 + int(elementwise.count)

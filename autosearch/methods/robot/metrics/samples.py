@@ -22,7 +22,8 @@ _JITTER = 1e-5  # both published codes add it before logarithms
 def agreement(codes: torch.Tensor) -> torch.Tensor:
     """K of one layer: neurons on which two examples agree, from one matrix product of signs."""
     signs = torch.where(codes, 1.0, -1.0).flatten(1)
-    return (signs @ signs.T + signs.shape[1]) / 2
+    # Single precision counts the neurons of one layer exactly, up to 16 million; their sum needs more.
+    return (signs @ signs.T + signs.shape[1]).double() / 2
 
 
 def naswot(K: torch.Tensor) -> float:
@@ -33,7 +34,7 @@ def naswot(K: torch.Tensor) -> float:
 
     Source: Mellor et al. 2021, "Neural architecture search without training", eq. 2 and 3.
     """
-    sign, logdet = torch.linalg.slogdet(K.double())
+    sign, logdet = torch.linalg.slogdet(K)
     if not torch.isfinite(logdet) or sign == 0:
         raise UndefinedMetric("examples share all their activation codes, so that the kernel is singular")
     return float(logdet)
