@@ -100,8 +100,6 @@ class Block:
         self.sizes, self.last = torch.tensor(sizes, dtype=torch.float64), _places(sizes) - 1
         self.offsets = _places(sum(sizes[:i]) for i in range(len(sizes)))
         self.column = torch.repeat_interleave(torch.arange(len(sizes)), _places(sizes))
-        # (choices, 1, c): which indicators belong to each categorical column.
-        self.owned = (torch.arange(len(sizes))[:, None] == self.column).double().unsqueeze(-2)
 
     def side(self, X: Tensor) -> Side:
         numbers = hot = None
@@ -138,10 +136,9 @@ class Part:
     gaps: Tensor | None = None  # A - B, (…, a, n, k)
     own_root: Tensor | None = None  # square root of five times their squares
     own_decay: Tensor | None = None  # exp(-own_root)
-    agree: Tensor | None = None  # whether choices agree, (choices, n, k)
-    own_same: Tensor | None = None  # exp(-w) where they differ, (…, choices, n, k)
-    mean: Tensor | None = None  # over columns, of what each of them is inside on its own
-    alone: Tensor | None = None  # what comes of it, as `factor` of `inside`
+    alone: Tensor | None = (
+        None  # mean over columns of what each is inside on its own, then as `factor` of `inside`
+    )
 
     def slope_of_inside(self, V: Tensor) -> Tensor:
         """Slopes by M · C, given those by the factor."""
@@ -202,12 +199,12 @@ def _evaluate_alone(part: Part, X: Side, Z: Side, hyper: Hyper) -> None:
         part.own_decay = torch.exp(-part.own_root)
         total = (part.own_root / 3.0).add_(1.0).mul_(part.own_root).add_(1.0).mul_(part.own_decay).sum(-3)
     if X.hot is not None and Z.hot is not None:
-        part.agree = (X.hot.unsqueeze(-3) * block.owned) @ Z.hot.mT.unsqueeze(-3)
-        part.own_same = torch.exp((part.agree - 1.0) * hyper.weights[..., block.weights, None, None])
-        chosen = part.own_same.sum(-3)
+        # The sum over categorical columns of exp(-w) where they differ and 1 where they agree.
+        gains = -torch.expm1(-hyper.weights[..., block.weights].unsqueeze(-2))
+        chosen = torch.matmul(X.hot * gains[..., block.column], Z.hot.mT)
+        chosen += len(block.choices) - gains.sum(-1, keepdim=True)
         total = chosen if total is None else total + chosen
-    part.mean = _there(total) / block.count
-    part.alone = _grouped(part, part.mean)
+    part.alone = _grouped(part, _there(total) / block.count)
 
 
 def _there(x: Tensor | None) -> Tensor:
