@@ -180,6 +180,8 @@ def _refuse_shared(model: nn.Module, ignore: Collection[str]) -> None:
 
 def _trace(model: nn.Module, inputs: Any, ignore: Collection[str]) -> Any:
     calls: dict[str, int] = {}
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)  # the library would unpack a tensor along its batch first
 
     def counting(name: str) -> Any:
         def count(*_: Any) -> None:

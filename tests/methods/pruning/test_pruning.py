@@ -499,6 +499,14 @@ def test_networks_that_cannot_be_pruned_are_refused_by_name(model, message):
         prune(model, torch.randn(2, 4))
 
 
+def test_a_batch_of_one_is_traced_as_a_batch():
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 2)
+    )
+    one, two = (find_groups(model.eval(), torch.randn(n, 1, 8, 8)) for n in (1, 2))
+    assert one == two
+
+
 def test_ignored_modules_stay_whole():
     groups = find_groups(Twice(), torch.randn(2, 4), ignore=["b"])
     assert not any(member.slot == Slot("b", "out") for group in groups.groups for member in group.members)

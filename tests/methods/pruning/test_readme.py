@@ -17,7 +17,9 @@ STUDIES = [study for text in TEXTS for study in re.findall(r"```yaml\n(.*?)```",
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_the_code_runs(code, tmp_path):
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
