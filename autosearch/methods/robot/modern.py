@@ -205,7 +205,10 @@ def _by_surrogate(
         surrogate = Surrogate(surrogate.groups, candidates.grid, [*rows, *pending], believed)
         mean, deviation = surrogate.predict()
     best = float(z.max())
-    value = np.where(free, log_improvement(mean, deviation, best), -np.inf)
+    # The extremes of a metric are far from everything, hence most uncertain, and rarely good: what most candidates are
+    # uncertain by is as much as counts.
+    capped = np.minimum(deviation, np.median(deviation))
+    value = np.where(free, log_improvement(mean, capped, best), -np.inf)
     row = int(value.argmax())
     reason = "exploit: better expected" if mean[row] > best else "explore: may be better"
     details: dict[str, object] = {

@@ -55,7 +55,7 @@ class Group:
         products *= -2.0
         products += self.norms[:, None]
         products += self.norms[rows][None, :]
-        return np.maximum(products, 0.0, out=products)
+        return np.asarray(np.maximum(products, 0.0))
 
 
 @dataclass(frozen=True)
