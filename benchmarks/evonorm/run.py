@@ -146,11 +146,14 @@ def speed(seed: int) -> Iterator[dict[str, Any]]:
         x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         text = "x".join(map(str, shape))
         for variant in VARIANTS:
-            for fused in (True, False):
-                name = f"{variant}{'' if fused else ', plain'}"
+            for form in ("", ", plain", ", compiled"):
+                name = f"{variant}{form}"
                 if (name, text) in done:
                     continue
-                layer = EvoNorm2d(shape[1], variant, group_size=8, fused=fused)
+                layer: torch.nn.Module = EvoNorm2d(shape[1], variant, group_size=8, fused=not form)
+                if form == ", compiled":
+                    torch._dynamo.reset()
+                    layer = torch.compile(layer)
                 rival = torch.nn.Sequential(torch.nn.BatchNorm2d(shape[1]), torch.nn.ReLU())
                 # In turns, so that both meet the same neighbours on the machine.
                 pairs = [(step_seconds(layer, x), step_seconds(rival, x)) for _ in range(33)][3:]

@@ -16,9 +16,7 @@ from torch import nn
 from autosearch.core.errors import OptionError
 from autosearch.methods.evonorm.functional import per_channel, widened
 from autosearch.methods.evonorm.graphs import Graph, Node
-from autosearch.methods.evonorm.layers import group_count, recomputing
-
-GROUP_SIZE = 8  # channels, as the paper takes for narrow networks
+from autosearch.methods.evonorm.layers import GROUP_SIZE, group_count, recomputing
 
 
 class GraphLayer(nn.Module):

@@ -20,7 +20,8 @@ Variant = Literal["b0", "b1", "b2", "s0", "s1", "s2"]
 Linear = Literal["affine", "normalize"]
 
 VARIANTS: tuple[Variant, ...] = ("b0", "b1", "b2", "s0", "s1", "s2")
-GROUPS = 32
+GROUPS = 32  # the authors' number
+GROUP_SIZE = 8  # channels, what the authors take for MobileNets
 
 
 class EvoNorm2d(nn.Module):
@@ -204,6 +205,9 @@ def recomputing() -> bool:
 class LayerFactory:
     """A named layer as networks ask for it: `factory(channels)`, and `factory.linear(channels)` without activation.
 
+    Unless told otherwise, groups hold eight channels or more, up to 32 groups: the authors' 32 groups would leave the
+    narrow stages of a small network a channel or two each, and statistics of a handful of numbers.
+
     Args:
         variant: of EvoNorm2d.
         options: further arguments of EvoNorm2d.
@@ -213,10 +217,13 @@ class LayerFactory:
         self.variant, self.options = variant, options
 
     def __call__(self, channels: int) -> EvoNorm2d:
-        return EvoNorm2d(channels, self.variant, **self.options)
+        return EvoNorm2d(channels, self.variant, **self._options(channels))
 
     def linear(self, channels: int) -> EvoNorm2d:
-        return EvoNorm2d(channels, self.variant, activate=False, **self.options)
+        return EvoNorm2d(channels, self.variant, **{**self._options(channels), "activate": False})
+
+    def _options(self, channels: int) -> dict[str, Any]:
+        return {"groups": max(1, min(GROUPS, channels // GROUP_SIZE)), **self.options}
 
 
 evonorm_b0, evonorm_b1, evonorm_b2 = (LayerFactory(v) for v in VARIANTS[:3])

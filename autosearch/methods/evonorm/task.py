@@ -18,8 +18,9 @@ from autosearch.learning import (
     save_checkpoint,
 )
 from autosearch.methods.evonorm.anchors import anchor_arguments
-from autosearch.methods.evonorm.graph_layer import GROUP_SIZE, GraphFactory
+from autosearch.methods.evonorm.graph_layer import GraphFactory
 from autosearch.methods.evonorm.graphs import Graph
+from autosearch.methods.evonorm.layers import GROUP_SIZE
 from autosearch.methods.evonorm.rejection import (
     RejectedError,
     Rejection,

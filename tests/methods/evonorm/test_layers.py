@@ -359,3 +359,8 @@ def test_tasks_find_it_by_name(name: str) -> None:
 def test_factories_make_both_kinds_of_layers() -> None:
     assert evonorm_b0(8).activate
     assert not evonorm_s0.linear(8).activate
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 1), (12, 1), (64, 8), (256, 32), (512, 32)])
+def test_named_layers_have_groups_of_eight_channels_or_more(channels: int, groups: int) -> None:
+    assert evonorm_s0(channels).groups == groups
