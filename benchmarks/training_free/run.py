@@ -1,6 +1,6 @@
 """Training-free metrics of networks built and scored here: against the table's scores, and how long they take.
 
-    python benchmarks/training_free/run.py quick|full [--part P] [--minutes M] [--seed S] [--table]
+    python benchmarks/training_free/run.py quick|full [--part P] [--worker I/N] [--minutes M] [--seed S] [--table]
 
 Needs `$AUTOSEARCH_DATA` with `nas/nasbench201.npz` and `cifar10_subset`. An interrupted run goes on.
 """
@@ -70,12 +70,13 @@ def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images[order], labels[order]
 
 
-def run(size: str, seed: int, minutes: float, only: str) -> None:
+def run(size: str, seed: int, minutes: float, only: str, worker: str) -> None:
     torch.set_num_threads(1)
     nas, (x, y) = load_table(), batch(seed)
     for_fidelity, for_speed = SIZES[size]
     rows = chosen(nas, seed, for_fidelity)
     done = {(r["part"], r["seed"], r["row"]) for r in read(RESULTS)}
+    share, workers = map(int, worker.split("/"))
     end = time.monotonic() + 60 * minutes
     warm = network(nas, rows[0], seed)
     for metrics in SIX.values():
@@ -83,7 +84,7 @@ def run(size: str, seed: int, minutes: float, only: str) -> None:
     score(warm, x[:8], y[:8], PAPER_METRICS)
     parts = {"fidelity": (fidelity, rows), "speed": (speed, rows[:for_speed]), "newer": (newer, rows)}
     for part, (measure, wanted) in parts.items():
-        for row in wanted if only in ("", part) else ():
+        for row in wanted[share::workers] if only in ("", part) else ():
             if time.monotonic() > end:
                 return
             if (part, str(seed), str(row)) not in done:
@@ -191,9 +192,10 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", choices=("fidelity", "speed", "newer"), default="", help="this one only")
+    parser.add_argument("--worker", default="0/1", help="0/2 and 1/2 share the work of two processes")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if not arguments.table:
-        run(arguments.size, arguments.seed, arguments.minutes, arguments.part)
+        run(arguments.size, arguments.seed, arguments.minutes, arguments.part, arguments.worker)
     show(arguments.seed)
     sys.exit(0)

@@ -437,7 +437,8 @@ def differentiate(
             allow_unused=True,
             materialize_grads=True,
         )
-    if not all(bool(torch.isfinite(g).all()) for g in found):
+    # A sum is not finite where an entry is not, and costs a tenth of asking every entry.
+    if not torch.isfinite(torch.stack([g.detach().sum(dtype=torch.float64) for g in found])).all():
         raise UndefinedMetric("a gradient is not finite")
     return list(found)
 
