@@ -1,7 +1,7 @@
 """Plug-ins: found by name through entry points, built from keyword options, none privileged.
 
 Groups are called `autosearch.KIND` with KIND one of `searchers`, `schedulers`, `runners`, `records`, `tasks`,
-`training`, `layers`, `spaces`, `adapters`, `loggers`. A distribution adds one by an entry point; inside one study file
+`training`, `layers`, `spaces`, `models`, `adapters`, `loggers`. A distribution adds one by an entry point; inside one study file
 `package.module:object` names a class that is not registered.
 """
 
