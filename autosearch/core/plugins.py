@@ -1,8 +1,8 @@
 """Plug-ins: found by name through entry points, built from keyword options, none privileged.
 
 Groups are called `autosearch.KIND` with KIND one of `searchers`, `schedulers`, `runners`, `records`, `tasks`,
-`training`, `layers`, `spaces`, `models`, `adapters`, `loggers`, `report_sections`, `drawings`. A distribution adds one by
-an entry point; inside one study file `package.module:object` names a class that is not registered.
+`training`, `layers`, `spaces`, `models`, `adapters`, `loggers`, `report_sections`, `drawings`. A distribution adds one
+by an entry point; inside one study file `package.module:object` names a class that is not registered.
 """
 
 import inspect
