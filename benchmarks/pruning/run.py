@@ -281,13 +281,15 @@ COLUMNS = (
 )
 
 
-def run(size: str, parts: list[str], minutes: float, first: int) -> None:
+def run(size: str, parts: list[str], minutes: float, first: int, network: int | None) -> None:
     done = {_key(row) for row in read(RESULTS)}
     end = time.monotonic() + 60 * minutes
     torch.set_num_threads(1)
     for part in parts:
         for key, work in PARTS[part](size, first):
             key = {"size": size, **key}
+            if network is not None and key["network"] != network:
+                continue
             if _key(key) in done or time.monotonic() > end:
                 continue
             begun = time.perf_counter()
@@ -371,10 +373,17 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--first", type=int, default=0, help="number of the first held-out network")
+    parser.add_argument("--network", type=int, help="only this one, for runs side by side")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if not arguments.table:
-        run(arguments.size, arguments.part or list(PARTS), arguments.minutes, arguments.first)
+        run(
+            arguments.size,
+            arguments.part or list(PARTS),
+            arguments.minutes,
+            arguments.first,
+            arguments.network,
+        )
     print(tables(arguments.size))
 
 

@@ -35,6 +35,15 @@ class TestGrid(SearcherKit):
         return build("searchers", {"method": "grid", "points": 4})
 
 
+class TestSplit(SearcherKit):
+    repeats = True
+    spaces = ("nested", "constrained")
+    histories = BLIND
+
+    def searcher(self) -> Searcher:
+        return build("searchers", {"method": "split", "parts": {"[a-m]*": "random", "*": "sobol"}})
+
+
 class TestEvolution(SearcherKit):
     def searcher(self) -> Searcher:
         return build("searchers", {"method": "evolution", "population": 4})
@@ -129,7 +138,7 @@ class TestAuto(SearcherKit):
 
 
 def test_every_searcher_that_is_registered_stands_in_the_table() -> None:
-    tested = {"random", "sobol", "grid", "evolution", "optuna", "bayesian", "auto"}
+    tested = {"random", "sobol", "grid", "evolution", "optuna", "bayesian", "auto", "split"}
     own = {
         name
         for name, point in registered("searchers").items()

@@ -3,9 +3,7 @@ import pytest
 
 from autosearch.core import Goal, History, OptionError, Problem, Study
 from autosearch.core.plugins import build
-from autosearch.core.protocols import Searcher
 from autosearch.space import SearchSpace
-from autosearch.testing.searcher_kit import SearcherKit
 
 SPACE = {
     "a.x": {"type": "float", "low": 0.0, "high": 1.0},
@@ -18,15 +16,6 @@ PARTS = {"a.*": "random", "b.*": {"method": "evolution", "population": 4}}
 
 def split(parts=None):
     return build("searchers", {"method": "split", "parts": parts or PARTS})
-
-
-class TestSplitOfTheKit(SearcherKit):
-    repeats = True
-    spaces = ("nested", "constrained")
-    histories = ("empty", "pending", "mixed")
-
-    def searcher(self) -> Searcher:
-        return build("searchers", {"method": "split", "parts": {"[a-m]*": "random", "*": "sobol"}})
 
 
 def problem(space=None, require=()):
