@@ -29,7 +29,7 @@ def session() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="asr-", dir="/tmp")
     with ours._variables(ours._SESSION_VARIABLES, override=False):
         os.environ["RAY_AUTH_TOKEN"] = ours._TOKEN
-        ours.Config.initialize("")
+        ours.read_variables_again()
         ray.init(
             address="local",
             num_cpus=4,
@@ -44,6 +44,7 @@ def session() -> Iterator[None]:
         assert ray.is_initialized(), "a runner ended a session that is not its own"
         ray.shutdown()
         del os.environ["RAY_AUTH_TOKEN"]
+    ours.read_variables_again()
     shutil.rmtree(folder, ignore_errors=True)
 
 

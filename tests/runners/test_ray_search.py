@@ -1,6 +1,9 @@
 """Searchers as search algorithms of Ray Tune."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -165,10 +168,16 @@ def test_a_restored_or_copied_searcher_goes_on_as_if_nothing_had_happened(tmp_pa
 
 
 @pytest.fixture
-def two_slots():
+def two_slots(monkeypatch, tmp_path):
+    from autosearch.runners.ray.session import read_variables_again
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes its token there
+    read_variables_again()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+    monkeypatch.undo()
+    read_variables_again()
 
 
 @pytest.mark.ray
@@ -196,3 +205,35 @@ def test_a_plain_tuner_with_asha_finds_the_minimum(tmp_path):
     grid = tuner.fit()
     assert not grid.errors
     assert grid.get_best_result("loss", "min", scope="all").metrics["loss"] < 0.26
+
+
+BEFORE_AND_AFTER = """
+import ray
+import autosearch as asr
+
+def train(config):
+    return {"loss": config["x"]}
+
+def plain():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    ray.shutdown()
+
+plain()
+study = asr.Study({"x": asr.Float(0, 1)}, {"loss": "minimize"}, searcher="random")
+study.run(train, trials=1, resources={"cpus": 1})
+assert len(study.history.complete) == 1
+plain()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_sessions_of_the_users_own_begin_and_end_before_and_after_ours(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(BEFORE_AND_AFTER)
+    home = {**os.environ, "HOME": str(tmp_path)}  # Ray writes its token there
+    done = subprocess.run(
+        [sys.executable, str(script)], env=home, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

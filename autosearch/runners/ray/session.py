@@ -21,7 +21,10 @@ from typing import Any
 
 import ray
 import ray._private.worker as ray_worker
-from ray._raylet import Config  # type: ignore[attr-defined]  # compiled, without stubs
+from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without stubs
+    AuthenticationTokenLoader,
+    Config,
+)
 
 from autosearch.core import Resources, RunSettings, StudyError
 from autosearch.runners.processes import RUN_MARK, end_marked
@@ -49,10 +52,15 @@ _SESSION_VARIABLES = {
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# One for the life of the process: Ray keeps the first that it sees.
 _TOKEN = secrets.token_hex(32)
 _TEMP_PREFIX = "asr-"
 _LOGGERS = ("ray", "ray.tune", "ray.train", "ray.air")
+
+
+def read_variables_again() -> None:
+    """Have Ray read its variables, which it reads once and keeps: whose session is next may have others."""
+    AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
 
 
 @contextmanager
@@ -115,11 +123,10 @@ class RaySession:
         # Short, because the sockets in it may have paths of 107 bytes at most.
         temp = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir="/tmp" if Path("/tmp").is_dir() else None))
         held.callback(shutil.rmtree, temp, ignore_errors=True)
-        # Ray has read its variables when it was imported, perhaps by the user's code: have it read them again.
-        held.callback(Config.initialize, "")
+        held.callback(read_variables_again)
         own = {"RAY_AUTH_TOKEN": _TOKEN, RUN_MARK: self.run}
         held.enter_context(_variables({**_SESSION_VARIABLES, **own}, override=False))
-        Config.initialize("")
+        read_variables_again()
         if self._marker is not None:
             self._marker.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps({"run": self.run, "folder": str(temp), "pid": os.getpid()})
