@@ -453,24 +453,13 @@ class TrainingTask(ABC):
             SpaceError: for parameters, values or metrics that the task does not know.
             DataError: if data files are missing.
         """
-        lines = [*self._metric_problems(problem), *self._parameter_problems(problem)]
+        lines = [*metric_problems(problem, self.metrics), *self._parameter_problems(problem)]
         if lines:
             places = (line.partition(": ") for line in lines)
             raise report([SpaceError(text, tuple(place.split(".", 1))) for place, _, text in places])
         datasets = problem.space.parameters.get("dataset")
         for name in [self.dataset] if datasets is None else corners(datasets):
             self.with_config({"dataset": name}).check_data()
-
-    def _metric_problems(self, problem: Problem) -> list[str]:
-        asked = dict.fromkeys(problem.metric_names, "objectives")
-        for constraint in problem.constraints:
-            asked.update(dict.fromkeys(constraint.names, "constraints"))
-        return [
-            f"{where}.{name}: the task reports no such metric.{did_you_mean(name, self.metrics)} "
-            f"It reports {', '.join(self.metrics)}."
-            for name, where in asked.items()
-            if name not in self.metrics
-        ]
 
     def _parameter_problems(self, problem: Problem) -> list[str]:
         parameters = problem.space.parameters
@@ -511,6 +500,19 @@ class TrainingTask(ABC):
             else:
                 lines += found[:1]
         return list(dict.fromkeys(lines))
+
+
+def metric_problems(problem: Problem, metrics: Sequence[str]) -> list[str]:
+    """A line, with its place, for each metric of objectives and constraints that a task does not report."""
+    asked = dict.fromkeys(problem.metric_names, "objectives")
+    for constraint in problem.constraints:
+        asked.update(dict.fromkeys(constraint.names, "constraints"))
+    return [
+        f"{where}.{name}: the task reports no such metric.{did_you_mean(name, metrics)} "
+        f"It reports {', '.join(metrics)}."
+        for name, where in asked.items()
+        if name not in metrics
+    ]
 
 
 def corners(parameter: Any) -> list[Value]:

@@ -148,6 +148,11 @@ class MetaNetwork(nn.Module):
         }
         return Graph(x, e, graph.ends)
 
+    @property
+    def family(self) -> dict[str, Any]:
+        """What `GraphSchema.family` says of the graphs that it reads."""
+        return {"ports": self.ports, "kernels": self.kernels}
+
     def refuse_other(self, graph: Graph) -> None:
         """Raises PruningError for a graph of another family."""
         other = [k for k in graph.e if k not in self.kernels]
@@ -169,9 +174,9 @@ class MetaNetwork(nn.Module):
         """Write options, family and weights into one file that runs no code when it is read."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        family = {"ports": self.ports, "kernels": self.kernels}
         torch.save(
-            {"format": _FORMAT, "options": self.options, "family": family, "state": self.state_dict()}, path
+            {"format": _FORMAT, "options": self.options, "family": self.family, "state": self.state_dict()},
+            path,
         )
         return path
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autosearch.core import Decision, History, Job, Problem, Progress
+from autosearch.core import Decision, History, Job, Progress
 from autosearch.core.seeds import derive_seed
 from autosearch.learning import Batch, CheckpointError, load_checkpoint, save_checkpoint
 from autosearch.methods.metaprune.meta_training import DataModel, MetaTrainer
@@ -81,15 +81,11 @@ class MetaTraining:
     histories: Mapping[str, History] = dataclasses.field(default_factory=dict)
 
     reusable: ClassVar[bool] = True
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "sparsity")
 
     @property
     def max_step(self) -> int:
         """Meta-epochs."""
         return self.options.epochs
-
-    def check(self, problem: Problem) -> None:
-        """Nothing to refuse: the stage's space is its own."""
 
     def staged(self, histories: Mapping[str, History]) -> "MetaTraining":
         """With the data models."""
@@ -121,8 +117,7 @@ class MetaTraining:
             if trainer.epoch in self.options.choices:
                 states[trainer.epoch] = trainer.state_dict()["metanetwork"]
             saved = {"trainer": copy.deepcopy(trainer.state_dict()), "states": dict(states)}
-            family = {"ports": metanetwork.ports, "kernels": metanetwork.kernels}
-            yield Progress(metrics, trainer.epoch, _saver({**saved, "family": family}))
+            yield Progress(metrics, trainer.epoch, _saver({**saved, "family": metanetwork.family}))
 
 
 def _saver(state: Mapping[str, Any]) -> Any:
@@ -152,9 +147,6 @@ class Choice:
     def metrics(self) -> tuple[str, ...]:
         """What a trial reports."""
         return ("auc", *(f"quality_{speed_up:g}" for speed_up in self.options.speed_ups))
-
-    def check(self, problem: Problem) -> None:
-        """Nothing to refuse: the stage's space is its own."""
 
     def staged(self, histories: Mapping[str, History]) -> "Choice":
         """With data models and the trained metanetwork."""

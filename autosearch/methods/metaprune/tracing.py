@@ -92,9 +92,10 @@ class _Builder:
     """Walks along a trace and writes the table."""
 
     def __init__(self, model: nn.Module, layouts: Mapping[str, AttentionLayout]) -> None:
-        self._model, self._layouts = model, layouts
+        self._layouts = layouts
         self._modules = dict(model.named_modules())
         self._parameters = dict(model.named_parameters())
+        self._buffers = dict(model.named_buffers())
         self._slots: list[Slot] = []
         self._ends: dict[int, list[torch.Tensor]] = {}
         self._counts: dict[int, int] = {}
@@ -108,7 +109,8 @@ class _Builder:
     def build(self, graph: fx.Graph) -> GraphSchema:
         for node in graph.nodes:
             self._known[node] = self._visit(node)
-        left = [name for name in self._parameters if name not in {slot.name for slot in self._slots}]
+        placed = {slot.name for slot in self._slots}
+        left = [name for name in self._parameters if name not in placed]
         if left:
             raise PruningError(
                 f"{left[0]}: no channels of the trace hold this parameter, so the graph would lose it."
@@ -146,9 +148,9 @@ class _Builder:
     def _node_slot(
         self, name: str, nodes: torch.Tensor, column: int | torch.Tensor, *, trainable: bool = True
     ) -> None:
-        tensor = dict(self._model.named_buffers()).get(name) if not trainable else self._parameters[name]
+        tensor = self._parameters[name] if trainable else self._buffers[name]
         columns = column if isinstance(column, torch.Tensor) else torch.full((len(nodes),), column)
-        self._slots.append(Slot(name, tuple(tensor.shape), "node", nodes.clone(), columns, trainable))  # type: ignore[union-attr]
+        self._slots.append(Slot(name, tuple(tensor.shape), "node", nodes.clone(), columns, trainable))
 
     def _weight_slot(self, name: str, kernel: int, edges: torch.Tensor) -> None:
         """A weight whose last `kernel` numbers, row by row, are the features of `edges`."""

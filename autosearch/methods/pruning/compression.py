@@ -46,7 +46,9 @@ class Compression:
     def __init__(self, task: "PruneTask", seed: int) -> None:
         self.task, self._seed = task, seed
         dense, self._dense_metrics = task.dense_network(seed)
-        first = task.fine_tuning(1)
+        self._job = first = task.fine_tuning(
+            1
+        )  # that measures; rounds train by their own, with their lengths
         data = first.load().to(first.torch_device)
         fetch = first.fetch(data)
         generator = torch.Generator().manual_seed(derive_seed(seed, "scored") % 2**63)
@@ -126,8 +128,7 @@ class Compression:
 
     def _report(self, learner: TrainingLearner, trained: Mapping[str, float]) -> dict[str, float]:
         began = time.perf_counter()
-        task = self.task.fine_tuning(1)
-        metrics = task.report(learner, trained, self._seconds)
+        metrics = self._job.report(learner, trained, self._seconds)
         result = self._pruner.result()
         share = result.after["params"] / result.before["params"]
         metrics |= {
@@ -183,4 +184,4 @@ class Compression:
         """Metrics on the test data."""
         if self._learner is None:
             raise CheckpointError("prune: nothing has been trained yet.")
-        return self.task.fine_tuning(1).test_metrics(self._learner)
+        return self._job.test_metrics(self._learner)

@@ -244,9 +244,9 @@ def _last_axis(parameter: nn.Parameter) -> int:
 def _channel_groups(
     model: nn.Module, graph: Any, layouts: Mapping[str, AttentionLayout], ignore: Collection[str]
 ) -> list[Group]:
-    whole = [model.get_submodule(name) for name in ignore if _has(model, name)]
-    inside = {module for part in whole for module in part.modules()}
-    names = {module: name for name, module in model.named_modules()}
+    modules = dict(model.named_modules())
+    inside = {module for name in ignore if name in modules for module in modules[name].modules()}
+    names = {module: name for name, module in modules.items()}
     axes = {id(parameter): f"dim{_last_axis(parameter)}" for parameter in model.parameters()}
     found = []
     kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding)
@@ -267,10 +267,6 @@ def _channel_groups(
         if free and not names[root].endswith(".enter"):
             found.append(_group(model, names[root], rows, layouts))
     return found
-
-
-def _has(model: nn.Module, name: str) -> bool:
-    return name in dict(model.named_modules())
 
 
 def _axis(module: nn.Module, *, out: bool) -> str:
@@ -323,8 +319,9 @@ def _units(model: nn.Module, rows: list[tuple[Slot, list[int], list[int]]]) -> d
             x = parent[x]
         return x
 
+    modules = dict(model.named_modules())
     for slot, indices, roots in rows:
-        module = dict(model.named_modules()).get(slot.module)
+        module = modules.get(slot.module)
         blocks = _blocks(module, slot.axis)
         if blocks == 1:
             continue

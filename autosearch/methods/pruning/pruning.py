@@ -12,7 +12,12 @@ import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
-from autosearch.methods.pruning.attention import AttentionLayout, has_joint_attention, split_attention
+from autosearch.methods.pruning.attention import (
+    AttentionLayout,
+    SplitAttention,
+    has_joint_attention,
+    split_attention,
+)
 from autosearch.methods.pruning.costs import (
     Estimate,
     count_macs,
@@ -67,7 +72,7 @@ class Pruned:
 
 def has_split_attention(model: nn.Module) -> bool:
     """Whether `nn.MultiheadAttention` was taken apart in it."""
-    return any(type(module).__name__ == "SplitAttention" for module in model.modules())
+    return any(isinstance(module, SplitAttention) for module in model.modules())
 
 
 def load_pruned(model: nn.Module, folder: str | Path) -> nn.Module:

@@ -28,7 +28,7 @@ from autosearch.methods.pruning.compression import Compression
 from autosearch.methods.pruning.pruning import PruneOptions
 from autosearch.space import SearchSpace, did_you_mean
 from autosearch.space.errors import report
-from autosearch.tasks.training import TrainingMethod, TrainingTask, corners
+from autosearch.tasks.training import TrainingMethod, TrainingTask, corners, metric_problems
 
 _STAGE = "dense"
 _OWN = ("macs", "macs_share", "params_share", "latency_ms", "n2n")
@@ -304,27 +304,17 @@ class PruneTask:
             SpaceError: for parameters, values or metrics that the task does not know.
             DataError: if data files are missing.
         """
-        asked = dict.fromkeys(problem.metric_names, "objectives")
-        for constraint in problem.constraints:
-            asked.update(dict.fromkeys(constraint.names, "constraints"))
-        lines = [
-            (
-                f"{where}.{name}",
-                f"the task reports no such metric.{did_you_mean(name, self.metrics)} "
-                f"It reports {', '.join(self.metrics)}.",
-            )
-            for name, where in asked.items()
-            if name not in self.metrics
-        ]
+        lines = metric_problems(problem, self.metrics)
         for name, parameter in problem.space.parameters.items():
             for value in corners(parameter):
                 try:
                     self._with_value(name, value)
                 except OptionError as error:
-                    lines.append((f"space.{name}", str(error)))
+                    lines.append(f"space.{name}: {error}")
                     break
         if lines:
-            raise report([SpaceError(text, tuple(place.split(".", 1))) for place, text in lines])
+            places = (line.partition(": ") for line in lines)
+            raise report([SpaceError(text, tuple(place.split(".", 1))) for place, _, text in places])
         self.dense.check_data()
 
     def _with_value(self, name: str, value: Any) -> Self:
