@@ -17,6 +17,7 @@ from autosearch.core.records import Json
 from autosearch.runners.checkpoints import CheckpointStore
 from autosearch.runners.common import Interrupts
 from autosearch.runners.ray.cluster import inspect
+from autosearch.runners.ray.deaths import known_to_tune
 from autosearch.runners.ray.desk import Desk, DeskCallback, DeskSearcher, DeskStopper
 from autosearch.runners.ray.messages import KEY, Setup
 from autosearch.runners.ray.planner import Planner
@@ -54,7 +55,7 @@ class RayRunner:
         study.set_workers(workers)
         store = CheckpointStore(study, self._settings.output, self._settings.keep.checkpoints)
         planner = Planner(study, workers)
-        with Interrupts() as interrupts, quiet_tune(), self._scratch() as scratch:
+        with Interrupts() as interrupts, quiet_tune(), known_to_tune(), self._scratch() as scratch:
             setup = self._setup(study, objective, scratch)
             reference = ray.put(setup)
             for generation in itertools.count():

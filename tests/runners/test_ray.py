@@ -1,7 +1,10 @@
 """The Ray runner with real workers: in a session that the tests share, which also stands for somebody else's."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -216,3 +219,52 @@ def test_this_process_is_as_it_was() -> None:
     assert dict(os.environ) == before
     assert Path.cwd() == cwd
     assert descendants(os.getpid()), "the session of the others is up"
+
+
+@pytest.mark.parametrize(("word", "cause"), [("OutOfMemoryError", "oom"), ("NodeDiedError", "preempted")])
+def test_an_end_that_is_no_actor_s_to_ray_is_a_trial_s_to_tune(word: str, cause: str) -> None:
+    from ray import exceptions
+    from ray.air.execution._internal import RayActorManager
+
+    from autosearch.runners.ray.deaths import from_error, known_to_tune
+
+    told: list[Exception] = []
+
+    class Task:
+        _tracked_actor = None
+
+        def _on_error(self, actor: object, error: Exception) -> None:
+            told.append(error)
+
+    class Manager:
+        def __init__(self) -> None:
+            self._failed_actor_ids: set[object] = set()
+
+        def _cleanup_actor(self, tracked_actor: object) -> None: ...
+
+    class Actor:
+        actor_id = 1
+        _on_error = None
+
+    task = Task()
+    task._tracked_actor = Actor()  # type: ignore[assignment]
+    died = getattr(exceptions, word)("ended by Ray")
+    with known_to_tune():
+        RayActorManager._actor_task_failed(Manager(), tracked_actor_task=task, exception=died)  # type: ignore[arg-type]
+    assert [from_error(error).cause for error in told] == [cause]
+    with pytest.raises(RuntimeError, match="unexpected"):
+        RayActorManager._actor_task_failed(Manager(), tracked_actor_task=task, exception=died)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_ray_s_memory_monitor_ends_one_trial_and_not_the_study(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.runners.memory_driver", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["complete", "oom", "complete", "complete"]

@@ -1,15 +1,46 @@
 """Why a worker's process died: from the note it left, else from what Ray says."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
 from autosearch.core import Failure
 
-_LOST_NODE = ("node has died", "node was terminated", "node is dead", "node died", "preempted")
+_LOST_NODE = (
+    "nodediederror",
+    "node has died",
+    "node was terminated",
+    "node is dead",
+    "node died",
+    "preempted",
+)
 _NO_MEMORY = ("running low on memory", "out of memory", "outofmemory")
+
+
+@contextmanager
+def known_to_tune() -> Iterator[None]:
+    """A span in which Tune takes the end of a process by Ray's memory monitor, or with its node, as that trial's.
+
+    Tune knows a death by `RayActorError` alone; at the two others, which are none, it raises and ends every trial.
+    """
+    original = RayActorManager._actor_task_failed
+
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, (OutOfMemoryError, NodeDiedError)):
+            exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+        original(manager, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original
 
 
 def explain(tune_trial: Any, notes: Path, identity: str) -> Failure:
