@@ -32,6 +32,7 @@ from autosearch.learning import (
     peak_lr,
     save_checkpoint,
 )
+from autosearch.learning.costs import count_macs, measure_latency
 from autosearch.space import (
     Categorical,
     Derived,
@@ -47,6 +48,9 @@ from autosearch.space.errors import report
 from autosearch.tasks.architectures import architecture_problems
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
+
+_COSTS = ("macs", "latency_ms")
+_LATENCY_S = 0.05  # some hundred passes of a small network: the median is steady, and a trial hardly longer
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Rule = tuple[Callable[[Any], bool], str]
@@ -96,8 +100,8 @@ class TrainingTask(ABC):
     """An objective that trains one network and reports after each epoch; arguments are defaults of a configuration.
 
     Reports `train_loss`, `val_loss` and the task's own validation metric; `lr`, the last one used; `seconds` of
-    training and validation so far; `params`, the number of trainable weights; `peak_memory_mb`, on a CPU that of
-    the process so far. The step is the epoch.
+    training and validation so far; `params`, the number of trainable weights; `macs` and `latency_ms` of one example
+    through the plain network; `peak_memory_mb`, on a CPU that of the process so far. The step is the epoch.
 
     Attributes:
         dataset: name of the data.
@@ -276,19 +280,31 @@ class TrainingTask(ABC):
         learner = task.trained_learner(job.seed)
         epoch, seconds, metrics = task.start(learner, job)
         end = task.epochs if job.until is None else min(task.epochs, job.until)
+        # Measured once a trial, also of one that is resumed: an objective must not change between its reports.
+        costs = {name: metrics[name] for name in _COSTS} if metrics else task.costs()
         if epoch >= end:
             # Nothing is left to train: an attempt was lost after its last epoch, or a parent's weights are the end.
-            metrics = metrics or task.report(learner, {"lr": learner.lr}, seconds)
+            metrics = metrics or {**task.report(learner, {"lr": learner.lr}, seconds), **costs}
             yield Progress(metrics, step=epoch, save=task.saver(learner, job, epoch, seconds, metrics))
         while epoch < end:
             begun = time.perf_counter()
             trained = learner.advance(learner.batches.batches_per_epoch)
-            metrics = task.report(learner, trained, seconds)
+            metrics = {**task.report(learner, trained, seconds), **costs}
             epoch += 1
             seconds += time.perf_counter() - begun
             metrics["seconds"] = seconds  # validation included
             save = task.saver(learner, job, epoch, seconds, metrics)
             yield Progress(metrics, epoch, save, data=learner.notes() if epoch == end else {})
+
+    def costs(self) -> dict[str, float]:
+        """Multiply-accumulates and milliseconds of one example through the plain network on this device."""
+        data = self.load().to(self.torch_device)
+        with RandomState(0).active():
+            model = self.network(data).to(self.torch_device)
+        generator = torch.Generator()
+        example = self.fetch(data)(torch.zeros(1, dtype=torch.int64, device=self.torch_device), generator)[0]
+        latency = measure_latency(model, example, seconds=_LATENCY_S)
+        return {"macs": count_macs(model, example), "latency_ms": 1000 * latency}
 
     def report(
         self, learner: TrainingLearner, trained: Mapping[str, float], seconds: float
@@ -444,7 +460,7 @@ class TrainingTask(ABC):
     def metrics(self) -> tuple[str, ...]:
         """Everything that a report holds."""
         own = ("train_loss", "val_loss", f"val_{self.own_metric}")
-        return (*own, "lr", "seconds", "params", "peak_memory_mb")
+        return (*own, "lr", "seconds", "params", *_COSTS, "peak_memory_mb")
 
     def check(self, problem: Problem) -> None:
         """Refuse a study that this task cannot run, with every reason and its place in the study file.

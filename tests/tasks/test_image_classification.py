@@ -15,7 +15,9 @@ def run(task, config=None, **job):
 
 
 def result(progress):
-    return {k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "peak_memory_mb")}
+    return {
+        k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "latency_ms", "peak_memory_mb")
+    }
 
 
 def problem(space, objectives=None, **options):

@@ -43,7 +43,9 @@ def make(model: str, text_dir: Path, **options) -> TrainingTask:
 
 
 def result(progress):
-    return {k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "peak_memory_mb")}
+    return {
+        k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "latency_ms", "peak_memory_mb")
+    }
 
 
 def resumed_and_undisturbed(task, folder):
@@ -92,7 +94,7 @@ for progress in task.run(Job(0, {}, seed=5, checkpoint=checkpoint)):
     if mode == "first":
         progress.save(folder)
         break
-print({k: v for k, v in progress.metrics.items() if k not in ("seconds", "peak_memory_mb")})
+print({k: v for k, v in progress.metrics.items() if k not in ("seconds", "latency_ms", "peak_memory_mb")})
 """
     outputs = [
         subprocess.run(
@@ -176,3 +178,21 @@ def test_values_of_the_wrong_type_are_refused():
 
 def test_whole_numbers_that_an_expression_made_floats_are_taken():
     assert TabularClassification().with_config({"width": 64.0, "lr": 1}).width == 64
+
+
+def test_every_report_holds_the_macs_and_the_latency_of_one_example_which_a_resumed_trial_keeps(tmp_path):
+    task = ImageClassification(model="mlp", width=8, layers=1, **IMAGES)
+    first, last = task.run(Job(0, {}, seed=5))
+    first.save(tmp_path)
+    assert first.metrics["macs"] == 64 * 8 + 8 * 10
+    assert 0 < first.metrics["latency_ms"] == last.metrics["latency_ms"] < 1000
+    (resumed,) = task.run(Job(0, {}, seed=5, checkpoint=tmp_path, step=1))
+    assert resumed.metrics["latency_ms"] == first.metrics["latency_ms"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_measuring_costs_leaves_torchs_random_state_alone(model, text_dir):
+    task = make(model, text_dir)
+    before = torch.get_rng_state()
+    assert task.costs()["macs"] > 0
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,7 +1,8 @@
 """Structured pruning: networks that really become smaller."""
 
+from autosearch.learning.costs import count_macs, measure_latency
 from autosearch.methods.pruning.attention import AttentionLayout
-from autosearch.methods.pruning.costs import count_macs, count_params, measure_latency
+from autosearch.methods.pruning.costs import count_params
 from autosearch.methods.pruning.criteria import CRITERIA, Context, Criterion, GroupSparsity, criterion
 from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.groups import Group, Groups, Member, find_groups

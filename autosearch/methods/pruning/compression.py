@@ -11,7 +11,7 @@ from torch import nn
 
 from autosearch.core.seeds import derive_seed
 from autosearch.learning import CheckpointError, TrainingLearner
-from autosearch.methods.pruning.costs import measure_latency
+from autosearch.learning.costs import measure_latency
 from autosearch.methods.pruning.distillation import Distilled
 from autosearch.methods.pruning.pruning import Pruner
 from autosearch.methods.pruning.recalibration import recalibrate

@@ -1,34 +1,16 @@
 """What a network costs: multiply-accumulates, parameters, measured latency."""
 
-import statistics
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from autosearch.methods.pruning.groups import Groups, evaluating, run
+from autosearch.learning.costs import batch_size, count_macs, median_latencies, run
+from autosearch.methods.pruning.groups import Groups
 from autosearch.methods.pruning.shrink import Slot
-
-
-def count_macs(model: nn.Module, example_inputs: Any) -> float:
-    """Multiply-accumulates of one example: convolutions, linear layers and attention, as counted in a pass."""
-    with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
-        run(model, example_inputs)
-    return float(counter.get_total_flops()) / 2 / batch_size(example_inputs)
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:  # noqa: ARG001
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
-# Fused attention on a CPU is not in torch's own table.
-_FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def count_params(model: nn.Module) -> int:
@@ -36,51 +18,10 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def measure_latency(model: nn.Module, example_inputs: Any, *, seconds: float = 0.5) -> float:
-    """Median seconds of a pass over the example inputs on their device, measured for about `seconds`."""
-    return _medians([model], example_inputs, seconds)[0]
-
-
 def latency_share(model: nn.Module, dense: nn.Module, example_inputs: Any, *, seconds: float = 0.2) -> float:
     """Latency of `model` over that of `dense`, measured in turns, so that a machine that slows down slows both."""
-    own, other = _medians([model, dense], example_inputs, seconds)
+    own, other = median_latencies([model, dense], example_inputs, seconds)
     return own / other
-
-
-def _medians(models: Sequence[nn.Module], inputs: Any, seconds: float) -> list[float]:
-    cuda = any(p.is_cuda for model in models for p in model.parameters())
-
-    def once(model: nn.Module) -> float:
-        start = time.perf_counter()
-        model(**inputs) if isinstance(inputs, Mapping) else model(*_positional(inputs))
-        if cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        for model in models:
-            stack.enter_context(evaluating(model))
-        for _ in range(3):
-            for model in models:
-                once(model)
-        times: list[list[float]] = [[] for _ in models]
-        end = time.perf_counter() + seconds
-        while not times[0] or time.perf_counter() < end:
-            for model, own in zip(models, times, strict=True):
-                own.append(once(model))
-    return [statistics.median(own) for own in times]
-
-
-def _positional(inputs: Any) -> tuple[Any, ...]:
-    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-
-
-def batch_size(example_inputs: Any) -> int:
-    """Examples in a batch: the first axis of the first tensor."""
-    values = example_inputs.values() if isinstance(example_inputs, Mapping) else example_inputs
-    tensor = example_inputs if isinstance(example_inputs, torch.Tensor) else next(iter(values))
-    return int(tensor.shape[0])
 
 
 @dataclass(frozen=True, slots=True)

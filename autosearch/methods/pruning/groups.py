@@ -11,8 +11,7 @@ The coupling is Torch-Pruning's dependency graph (Fang et al. 2023, "DepGraph: T
 """
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ import torch_pruning
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from autosearch.learning.costs import run
 from autosearch.methods.pruning.attention import AttentionLayout, find_attention, head_count, with_stand_ins
 from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.shrink import Slot, shrink, width
@@ -136,26 +136,6 @@ def find_groups(
 
 
 # -- the trace -----------------------------------------------------------------------------------------------
-
-
-def run(model: nn.Module, inputs: Any, *, grad: bool = False) -> Any:
-    """What the network returns for example inputs; its mode and buffers are left as they are."""
-    with torch.set_grad_enabled(grad), evaluating(model):
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; the mode of every module comes back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def shapes(output: Any) -> list[tuple[int, ...]]:

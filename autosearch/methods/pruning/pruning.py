@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
+from autosearch.learning.costs import count_macs, measure_latency
 from autosearch.methods.pruning.attention import (
     AttentionLayout,
     SplitAttention,
@@ -20,10 +21,8 @@ from autosearch.methods.pruning.attention import (
 )
 from autosearch.methods.pruning.costs import (
     Estimate,
-    count_macs,
     count_params,
     latency_share,
-    measure_latency,
 )
 from autosearch.methods.pruning.criteria import Context, Criterion, build_criterion
 from autosearch.methods.pruning.errors import PruningError

@@ -31,7 +31,7 @@ from autosearch.space.errors import report
 from autosearch.tasks.training import TrainingMethod, TrainingTask, corners, metric_problems
 
 _STAGE = "dense"
-_OWN = ("macs", "macs_share", "params_share", "latency_ms", "n2n")
+_OWN = ("macs_share", "params_share", "n2n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ METHODS = {
     "modern": STNTraining(TUNE),
     "paper": STNTraining({"dropout": TUNE["dropout"], "weight_decay": TUNE["weight_decay"]}, "paper"),
 }
-TIMES = ("seconds", "peak_memory_mb")
+TIMES = ("seconds", "latency_ms", "peak_memory_mb")
 
 
 def result(progress):
