@@ -29,18 +29,19 @@ def known_to_tune() -> Iterator[None]:
 
     Tune knows a death by `RayActorError` alone; at the two others, which are none, it raises and ends every trial.
     """
-    original = RayActorManager._actor_task_failed
+    tune: Any = RayActorManager
+    original = tune._actor_task_failed
 
     def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, (OutOfMemoryError, NodeDiedError)):
             exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
         original(manager, tracked_actor_task, exception)
 
-    RayActorManager._actor_task_failed = failed
+    tune._actor_task_failed = failed
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = original
+        tune._actor_task_failed = original
 
 
 def explain(tune_trial: Any, notes: Path, identity: str) -> Failure:
