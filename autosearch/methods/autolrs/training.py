@@ -95,6 +95,7 @@ class AutoLRSLearner(LearnerWrapper):
         self._beside: SideBySide | None = None
         self._task = b""
         self._outcome: Outcome | None = None  # of the present candidate, where another process tries it
+        self._kept: dict[str, float] = {}  # what the inner learner said of its last step outside a search
         inner.lr_schedule = self._lr_at
         inner.adjust({"lr": 1.0})
 
@@ -106,7 +107,7 @@ class AutoLRSLearner(LearnerWrapper):
         return self.controller.lr_ahead(max(0, step - self._from))
 
     def advance(self, steps: int) -> dict[str, float]:
-        """Make `steps` optimizer steps; means are over those that count as training."""
+        """Make `steps` optimizer steps; means are over those that count as training, other metrics of the last such."""
         if not self._started:
             self._started = True
             self._carry_out(self.controller.begin())
@@ -126,13 +127,17 @@ class AutoLRSLearner(LearnerWrapper):
             left -= some
         kind = not counts[False]
         mean = totals[kind] / counts[kind] if counts[kind] else math.nan
-        return {"train_loss": mean, "lr": lr, "search_steps": float(self.controller.state.lost)}
+        own = {"train_loss": mean, "lr": lr, "search_steps": float(self.controller.state.lost)}
+        return {**self._kept, **own}
 
     def _trained(self, steps: int) -> float:
         try:
-            return self.inner.advance(steps)["train_loss"]
+            metrics = self.inner.advance(steps)
         except FloatingPointError:
             return math.nan
+        if not self.controller.searching:
+            self._kept = metrics
+        return metrics["train_loss"]
 
     def _replayed(self) -> tuple[float, Validate] | None:
         """The next step of a candidate, where another process has made it."""
@@ -210,6 +215,7 @@ class AutoLRSLearner(LearnerWrapper):
             "controller": self.controller.state_dict(),
             "snapshots": dict(self._snapshots),
             "started": self._started,
+            "kept": dict(self._kept),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -221,6 +227,7 @@ class AutoLRSLearner(LearnerWrapper):
         self.controller.load_state_dict(snapshot["controller"])
         self._snapshots = dict(snapshot["snapshots"])
         self._started = snapshot["started"]
+        self._kept = dict(snapshot["kept"])
         self._from = self.inner.step
 
     def inherit(self, snapshot: Mapping[str, Any], epoch: int) -> None:

@@ -1,5 +1,6 @@
 """Self-tuning inside a task, from a study file to a resumed trial and its report."""
 
+import dataclasses
 import math
 
 import pytest
@@ -104,6 +105,20 @@ def test_a_killed_trial_goes_on_bit_for_bit(methods, epoch, tmp_path):
     assert result(resumed) == result(undisturbed)
     assert resumed[-1].data == undisturbed[-1].data
     assert set(task.finish(Job(0, {}, seed=5, checkpoint=tmp_path))) == {"test_loss", "test_accuracy"}
+
+
+@pytest.mark.parametrize(("steps", "searching"), [(1, True), (4, True), (14, True), (23, False)])
+def test_with_autolrs_around_it_a_restore_inside_a_search_and_after_is_the_identity(steps, searching):
+    longer = dataclasses.replace(TASK, epochs=20)
+    task = longer.trained_by([METHODS["modern"], AutoLRSTraining(options={"min_probe": 4})])
+    learner = task.trained_learner(3)
+    learner.advance(steps)
+    assert learner.controller.searching == searching
+    snapshot = learner.snapshot()
+    expected = (learner.advance(4), learner.evaluate(), learner.notes())
+    for resumed in (learner, task.trained_learner(3)):
+        resumed.restore(snapshot)
+        assert (resumed.advance(4), resumed.evaluate(), resumed.notes()) == expected
 
 
 def test_with_autolrs_around_it_one_trial_finds_both():
@@ -234,6 +249,18 @@ def test_a_study_file_tunes_inside_its_trials_and_reports_the_courses(tmp_path):
     assert len(section.parts) == 3
     last = study.history[0].curve[-1].metrics
     assert 0 < last["tuned_dropout"] < 0.9
+
+
+def test_a_study_file_puts_autolrs_around_it(tmp_path):
+    text = (
+        "space: {width: [4, 8]}\ntraining:\n- {method: stn, tune: {dropout: {low: 0, high: 0.9}}}\n"
+        "- {method: autolrs, options: {min_probe: 2}}\n"
+    )
+    history = autosearch.load(write(tmp_path, text)).run().history
+    for trial in history:
+        last = trial.curve[-1].metrics
+        assert 0 < last["tuned_dropout"] < 0.9
+        assert last["search_steps"] > 0
 
 
 def test_a_history_without_courses_has_no_section(tmp_path):
