@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Suggestion,
         Trial,
     )
+    from autosearch.embedding import SearchCV
     from autosearch.methods.autolrs import AutoLRS
     from autosearch.methods.evonorm import swap_norm_act
     from autosearch.methods.pruning import load_pruned, prune
@@ -64,6 +65,7 @@ _HOMES = {
         "Suggestion",
         "Trial",
     ),
+    "autosearch.embedding": ("SearchCV",),
     "autosearch.methods.autolrs": ("AutoLRS",),
     "autosearch.methods.stn": ("DeltaSTN",),
     "autosearch.methods.robot.metrics": ("score",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BRACE = ("searchers", "schedulers", "learning", "runners", "record", "reporting", "testing")
+BRACE = ("searchers", "schedulers", "learning", "runners", "record", "reporting", "testing", "embedding")
 LAYERS = [
     ("space",),
     ("core",),
