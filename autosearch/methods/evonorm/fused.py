@@ -1,25 +1,29 @@
 """The EvoNorm layers with their gradients written out, for training without `torch.compile`.
 
-Each keeps two arrays of the features' size for the backward pass, as batch norm and ReLU do together; autograd would
-keep six. Symbols as in `functional`; besides dy the gradient of the output, dx that of x, M the elements of a
-statistic. Where somebody differentiates the gradient itself, the plain form takes over.
+Each reads its features in as few passes as torch's own kernels allow: those of group norm and batch norm hold the
+statistics, the maps a x + b with numbers a and b for each channel of each example, and pairs of sums over space that a
+chain of plain operations would make one after the other. Where somebody differentiates the gradient itself, the plain
+form takes over.
+
+Symbols as in `functional`; besides dy the gradient of the output, dx that of x, K the elements of a channel of one
+example, M those of a statistic. Numbers for each channel of each example are (n, c).
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx
+from torch.nn import functional
 
-from autosearch.methods.evonorm.functional import batch_variance, evonorm_b, evonorm_s, per_channel, widened
+from autosearch.methods.evonorm.functional import batch_variance, evonorm_b, evonorm_s, widened
 
 _SPACE = (2, 3)
-_BATCH = (0, 2, 3)
-_GROUP = (2, 3, 4)
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+_threshold_backward = torch.ops.aten.threshold_backward.default
 
 
 class FusedS(torch.autograd.Function):
-    """S0, S1, S2 as `evonorm_s`; gives y, then what the backward pass needs.
+    """S0, S1, S2 as `evonorm_s`; keeps x, and of S0 the gate.
 
     With s the gate, r = 1 / std_g and A the sum over space of dy x s:
 
@@ -28,6 +32,7 @@ class FusedS(torch.autograd.Function):
 
     @staticmethod
     def forward(
+        ctx: Any,
         x: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
@@ -35,20 +40,19 @@ class FusedS(torch.autograd.Function):
         groups: int,
         centred: bool,  # noqa: FBT001 - torch passes arguments of a Function by position
         eps: float,
-    ) -> tuple[torch.Tensor, ...]:
-        z = widened(x)
-        parts = torch.unflatten(z, 1, (groups, -1))
-        mean = parts.mean(_GROUP, keepdim=True) if centred else parts.new_zeros(())
-        square = (parts - mean if centred else parts).square().mean(_GROUP, keepdim=True)
-        inverse = (square + eps).rsqrt()
-        gate = z.sigmoid() if v is None else (z * per_channel(v)).sigmoid_()
-        # One addcmul would do, but with broadcast operands it is no faster than these two on a CPU, and often slower.
-        y = (gate * z).mul_(per_channel(weight) * _spread(inverse, parts)).add_(per_channel(bias))
-        return y.to(x.dtype), gate.to(x.dtype), inverse, mean
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: Any, output: Any) -> None:
-        _keep(ctx, inputs[:4], output[1:], inputs[4:])
+    ) -> torch.Tensor:
+        z = _dense(widened(x))
+        mean, inverse = _group_moments(z, groups, eps, centred=centred)
+        if v is None:
+            gate, gated = None, functional.silu(z)
+        else:
+            gate = (z * _wide(v)).sigmoid_()
+            gated = gate * z
+        y = _affine(gated, weight * _spread(inverse, z), bias)
+        kept = None if gate is None else gate.to(x.dtype)
+        ctx.save_for_backward(x, weight, bias, v, kept, inverse, mean)
+        ctx.settings = groups, centred, eps
+        return y.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -60,38 +64,44 @@ class FusedS(torch.autograd.Function):
                 lambda: evonorm_s(x, weight, bias, groups=groups, centred=centred, v=v, eps=eps),
                 grads[0],
             )
-        z, dy, s = widened(x), widened(grads[0]), widened(gate)
-        parts = torch.unflatten(z, 1, (groups, -1))
-        r = _spread(inverse, parts)
-        t = s * z
-        a = (dy * t).sum(_SPACE, keepdim=True)
-        u = torch.addcmul(t, t, s, value=-1)  # x s (1 - s)
-        d_v = None
+        z = _dense(widened(x))
+        dy = _dense(widened(grads[0]), z)
+        r = _spread(inverse, z)
+        scale, d_v = weight * r, None
         if v is None:
-            slope = u.add_(s)
+            of_dy, a = _sums(dy, functional.silu(z))
+            sloped = torch.ops.aten.silu_backward(dy, z)
         else:
-            steepness = (dy * z).mul_(u).sum(_SPACE, keepdim=True)
-            d_v = (steepness * r * per_channel(weight)).sum(_BATCH).to(v.dtype)
-            slope = u.mul_(per_channel(v)).add_(s)
-        pull = torch.unflatten(a * per_channel(weight), 1, (groups, -1)).sum(_GROUP, keepdim=True)
-        factor = -pull * inverse.pow(3) / parts[0, 0].numel()
-        dx = slope.mul_(dy).mul_(r * per_channel(weight)).add_(z * _spread(factor, parts))
-        if centred:
-            dx.sub_(_spread(factor * mean, parts))
-        d_weight = (a * r).sum(_BATCH).to(weight.dtype)
-        return dx.to(x.dtype), d_weight, dy.sum(_SPACE).sum(0).to(bias.dtype), d_v, None, None, None
+            s = _dense(widened(gate), z)
+            of_dy, steep = dy.sum(_SPACE), dy * z
+            a = _sums(steep, s)[1]
+            steep = _sigmoid_backward(steep, s)  # dy x s (1 - s)
+            d_v = (_sums(steep, z)[1] * scale).sum(0).to(v.dtype)
+            sloped = steep.mul_(_wide(v)).addcmul_(dy, s)
+        pull = torch.unflatten(a * weight, 1, (groups, -1)).sum(2)
+        factor = pull * inverse.pow(3) * (-groups / z[0].numel())
+        shift = _spread(-factor * mean, z) if centred else a.new_zeros(())
+        dx = _affine(sloped, scale, shift).addcmul_(z, _wide(_spread(factor, z)))
+        d_weight, d_bias = (a * r).sum(0).to(weight.dtype), of_dy.sum(0).to(bias.dtype)
+        return dx.to(x.dtype), d_weight, d_bias, d_v, None, None, None
 
 
 class FusedB(torch.autograd.Function):
-    """B0, B1, B2 as `evonorm_b`; gives y, then var_b of the batch, then what the backward pass needs.
+    """B0, B1, B2 as `evonorm_b`; gives y and var_b of the batch, keeps x and d.
 
-    With d the denominator, e = -dy weight x / d^2 its gradient, split into what reaches std_b and the other argument:
+    Both arguments of the maximum are divided by std_b, so that it compares with 1:
 
-        dx = dy weight / d + (x - mean_b) / (M std_b) * (sum of e where d is std_b) + e (other'(x)) where it is not
+        y = gain x / d + bias,  d = max(1, slope x + shift),  gain = weight / std_b
+
+    where slope x + shift is (v x + std_i) / std_b, (x + 1) rms_i / std_b or (rms_i - x) / std_b. With e = dy / d, and
+    f = e x / d where d > 1, else 0:
+
+        dx = gain e - gain slope f + what reaches x by std_i or rms_i, and by std_b: all of it of the form a x + b
     """
 
     @staticmethod
     def forward(
+        ctx: Any,
         x: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
@@ -99,31 +109,24 @@ class FusedB(torch.autograd.Function):
         running: torch.Tensor | None,
         kind: int,
         eps: float,
-    ) -> tuple[torch.Tensor, ...]:
-        z = widened(x)
-        mean = z.mean(_BATCH) if running is None else z.new_zeros(())
-        variance = (
-            (z - per_channel(mean)).square_().mean(_BATCH) if running is None else widened(running).clone()
-        )
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        z = _dense(widened(x))
+        mean, inverse = _group_moments(z, z.shape[1], eps, centred=True)
+        own = (inverse.pow(-2) - eps).clamp_(min=0)  # variance over space
+        of_batch = own.mean(0) + mean.var(0, unbiased=False)
+        variance = of_batch if running is None else widened(running).clone()
         std = (variance + eps).sqrt()
-        centre = z.mean(_SPACE, keepdim=True) if kind == 0 else z.new_zeros(())
-        scale = ((z - centre if kind == 0 else z).square().mean(_SPACE, keepdim=True) + eps).sqrt()
-        if kind == 0 and v is not None:
-            other = (z * per_channel(v)).add_(scale)
-        else:
-            other = (z + 1).mul_(scale) if kind == 1 else scale - z
-        d = torch.maximum(other, per_channel(std), out=other)
-        y = (z / d).mul_(per_channel(weight)).add_(per_channel(bias))
-        return y.to(x.dtype), variance, d, mean, std, centre, scale
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: Any, output: Any) -> None:
-        _keep(ctx, inputs[:5], output[2:], inputs[5:])
-        ctx.mark_non_differentiable(output[1])
+        scale = inverse.reciprocal() if kind == 0 else (own + mean.square() + eps).sqrt()
+        d = _affine(z, _slope(kind, v, scale, std), scale / std).clamp_(min=1)
+        y = _affine(z / d, weight / std, bias)
+        ctx.save_for_backward(x, weight, bias, v, running, d, mean, std, scale)
+        ctx.settings = kind, eps
+        ctx.mark_non_differentiable(variance)
+        return y.to(x.dtype), variance
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, weight, bias, v, running, d, mean, std, centre, scale = ctx.saved_tensors
+        x, weight, bias, v, running, d, mean, std, scale = ctx.saved_tensors
         kind, eps = ctx.settings
         if torch.is_grad_enabled():
 
@@ -132,35 +135,32 @@ class FusedB(torch.autograd.Function):
                 return evonorm_b(x, variance, weight, bias, kind=kind, v=v, eps=eps)
 
             return _plainly(ctx, plain, grads[0])
-        z, dy = widened(x), widened(grads[0])
-        q = z / d
-        d_weight = (dy * q).sum(_SPACE).sum(0).to(weight.dtype)
-        dx = (dy * per_channel(weight)).div_(d)
-        e = q.mul_(dx).neg_()
-        space = z[0, 0].numel()
-        by_other = e * (d > per_channel(std))
+        z = _dense(widened(x))
+        dy = _dense(widened(grads[0]), z)
+        gain, slope, shift = weight / std, _slope(kind, v, scale, std), scale / std
+        q, e = z / d, dy / d
+        of_dy, of_gain = _sums(dy, q)
+        f = _threshold_backward(q.mul_(e), d, 1)
+        of_f, of_fx = _sums(f, z)
+        to_slope, to_shift = -gain * of_fx, -gain * of_f
+        to_scale = (to_shift + to_slope if kind == 1 else to_shift) / std
+        # The gradients of std_i or rms_i and of std_b in x are (x - centre) / (K std_i) and (x - mean_b) / (M std_b).
+        a = to_scale / (scale * z[0, 0].numel())
+        b = a * -mean if kind == 0 else torch.zeros_like(a)
         if running is None:
-            to_std = e.sub_(by_other).sum(_SPACE).sum(0) / (std * (z.numel() // z.shape[1]))
-            dx.add_((z - per_channel(mean)).mul_(per_channel(to_std)))
-        d_v = None
-        if kind == 0:
-            if v is not None:
-                d_v = (by_other * z).sum(_SPACE).sum(0).to(v.dtype)
-                dx.add_(by_other * per_channel(v))
-            to_scale = by_other.sum(_SPACE, keepdim=True) / (scale * space)
-            dx.add_((z - centre).mul_(to_scale))
-        elif kind == 1:
-            to_scale = torch.addcmul(by_other, by_other, z).sum(_SPACE, keepdim=True) / (scale * space)
-            dx.add_(by_other * scale).add_(z * to_scale)
-        else:
-            dx.sub_(by_other).add_(z * (by_other.sum(_SPACE, keepdim=True) / (scale * space)))
-        return dx.to(x.dtype), d_weight, dy.sum(_SPACE).sum(0).to(bias.dtype), d_v, None, None, None
+            to_std = -(of_gain * gain + to_slope * slope + to_shift * shift).sum(0) / std
+            common = to_std / (std * (z.numel() // z.shape[1]))
+            a, b = a + common, b - common * mean.mean(0)
+        dx = _affine(z, a, b).addcmul_(e, _wide(gain)).addcmul_(f, _wide(-gain * slope))
+        d_v = None if v is None else (to_slope / std).sum(0).to(v.dtype)
+        d_weight, d_bias = (of_gain / std).sum(0).to(weight.dtype), of_dy.sum(0).to(bias.dtype)
+        return dx.to(x.dtype), d_weight, d_bias, d_v, None, None, None
 
 
-def _keep(ctx: Any, inputs: Any, computed: Any, settings: Any) -> None:
-    ctx.mark_non_differentiable(*computed)
-    ctx.save_for_backward(*inputs, *computed)
-    ctx.settings = settings
+def _slope(kind: int, v: torch.Tensor | None, scale: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    if v is not None:
+        return v / std
+    return scale / std if kind == 1 else -1 / std
 
 
 def _plainly(ctx: Any, form: Callable[[], torch.Tensor], dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -171,6 +171,65 @@ def _plainly(ctx: Any, form: Callable[[], torch.Tensor], dy: torch.Tensor) -> tu
     return tuple(next(found) if need else None for need in needed)
 
 
-def _spread(of_groups: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
-    """(n, groups, 1, 1, 1) values on the channels of parts (n, groups, channels, h, w): (n, c, 1, 1)."""
-    return of_groups.expand_as(parts[:, :, :, :1, :1]).flatten(1, 2)
+# -- passes over the features ------------------------------------------------------------------------------------
+
+
+def _group_moments(
+    z: torch.Tensor, groups: int, eps: float, *, centred: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, groups) mean and 1 / std_g, or 0 and 1 / rms_g where not `centred`."""
+    n, c, h, w = z.shape
+    if centred:
+        _, mean, inverse = torch.native_group_norm(z, None, None, n, c, h * w, groups, eps)
+        return mean, inverse
+    squares = torch.linalg.vector_norm(z, dim=_SPACE).square_()
+    mean_square = torch.unflatten(squares, 1, (groups, -1)).sum(2) * (groups / z[0].numel())
+    return z.new_zeros(()), (mean_square + eps).rsqrt_()
+
+
+def _affine(z: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """The map scale z + shift with (n, c), (c,) or () numbers."""
+    n, c, h, w = z.shape
+    if not _in_rows(z):
+        return (z * _wide(scale)).add_(_wide(shift))
+    # Batch norm that evaluates n c channels of mean 0 and variance 1: one pass in place of two.
+    numbers = [t.to(z.dtype).expand(n, c).reshape(-1) for t in (scale, shift)]
+    fixed = z.new_zeros(n * c), z.new_ones(n * c)
+    rows = z.view(1, n * c, h, w)
+    return torch.native_batch_norm(rows, *numbers, *fixed, False, 0.0, 0.0)[0].view_as(z)
+
+
+def _sums(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, c) sums over space of a, and of a b."""
+    n, c, h, w = a.shape
+    if not (_in_rows(a) and _in_rows(b)):
+        return a.sum(_SPACE), (a * b).sum(_SPACE)
+    # The gradients of bias and weight of the same batch norm: both in one pass, without an array for the product.
+    one, zero = a.new_ones(n * c), a.new_zeros(n * c)
+    rows = a.view(1, n * c, h, w), b.view(1, n * c, h, w)
+    _, products, plain = torch.ops.aten.native_batch_norm_backward(
+        *rows, one, zero, one, None, None, False, 0.0, [False, True, True]
+    )
+    return plain.view(n, c), products.view(n, c)
+
+
+def _in_rows(z: torch.Tensor) -> bool:
+    return z.device.type == "cpu" and z.is_contiguous()
+
+
+def _dense(z: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
+    """Features without gaps, with channels last where `like` (by default z itself) has them so."""
+    last = (z if like is None else like).is_contiguous(memory_format=torch.channels_last)
+    rows = (z if like is None else like).is_contiguous()
+    return z.contiguous(memory_format=torch.channels_last if last and not rows else torch.contiguous_format)
+
+
+def _wide(numbers: torch.Tensor) -> torch.Tensor:
+    """(n, c), (c,) or () numbers as (n or 1, c or 1, 1, 1)."""
+    return numbers[..., None, None] if numbers.dim() else numbers
+
+
+def _spread(of_groups: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """(n, groups) numbers on the channels of z: (n, c)."""
+    n, groups = of_groups.shape
+    return of_groups[:, :, None].expand(n, groups, z.shape[1] // groups).reshape(n, -1)

@@ -118,10 +118,10 @@ class EvoNorm2d(nn.Module):
     def _fused(self, x: torch.Tensor) -> torch.Tensor:
         weights = (x, self.weight, self.bias, self.v)
         if self.running_var is None:
-            y: torch.Tensor = FusedS.apply(*weights, self.groups, self.variant != "s2", self.eps)[0]  # type: ignore[no-untyped-call]
+            y: torch.Tensor = FusedS.apply(*weights, self.groups, self.variant != "s2", self.eps)  # type: ignore[no-untyped-call]
             return y
         running = None if self.training else self.running_var
-        y, variance = FusedB.apply(*weights, running, int(self.variant[1]), self.eps)[:2]  # type: ignore[no-untyped-call]
+        y, variance = FusedB.apply(*weights, running, int(self.variant[1]), self.eps)  # type: ignore[no-untyped-call]
         if self.training:
             self._average(variance, x)
         return y
