@@ -32,7 +32,7 @@ from autosearch.space import SpaceError
 from autosearch.tasks.image_classification import ImageClassification
 
 STATIC, QUALITY, STABILITY = "static", "quality", "stability"
-CHECKS = (STATIC, QUALITY, STABILITY)
+CHECKS = (STATIC, STABILITY, QUALITY)
 
 
 class LayerSearch:
@@ -56,7 +56,7 @@ class LayerSearch:
         lr_schedule: constant or cosine.
         weight_decay: of weight matrices.
         group_size: channels of a group in aggregations over groups.
-        checks: which are made, in this order.
+        checks: which are made; always in the order static, stability, quality, each much dearer than the one before.
         rejection: options of the checks, see `Rejection`.
         image_size: pixels a side, None for the data's own.
         train_size: examples to train on, None for all.
@@ -80,7 +80,7 @@ class LayerSearch:
         lr_schedule: Literal["constant", "cosine"] = "constant",
         weight_decay: float = 1e-4,
         group_size: int = GROUP_SIZE,
-        checks: tuple[Literal["static", "quality", "stability"], ...] = CHECKS,  # type: ignore[assignment]
+        checks: tuple[Literal["static", "stability", "quality"], ...] = CHECKS,  # type: ignore[assignment]
         rejection: Mapping[str, Any] | None = None,
         image_size: int | None = None,
         train_size: int | None = None,
@@ -159,9 +159,9 @@ class LayerSearch:
         if job.checkpoint is None:
             if STATIC in self._checks:
                 check_static(graph, affine=self.rejection.affine)
+            self._stability(graph, job.seed)
             learners = self._learners(graph, job.seed)
             self._quality(learners)
-            self._stability(graph, job.seed)
         else:
             learners = self._learners(graph, job.seed)
             step, seconds = self._restore(learners, job)

@@ -78,6 +78,7 @@ def test_the_published_layers_pass_every_check(name: str) -> None:
         ("neg x", "only scales and shifts"),
         ("mul x v1; add n1 v1", "only scales and shifts"),
         ("mul x v0", "constant"),
+        ("std_bwh x; tanh n1", "the same for every example"),
         ("exp x; exp n1; exp n2; exp n3; exp n4", "not finite"),
     ],
 )
@@ -130,6 +131,15 @@ def test_a_bound_on_the_norm_counts_at_every_step() -> None:
         check_stability(network(published("s0")), loss, data(), settings)
 
 
+def test_the_ascent_looks_at_the_first_examples_only() -> None:
+    settings = Rejection(stability_steps=3, stability_batch=20)
+    few = tuple(part[:20] for part in data())
+    graph = published("s0")
+    assert check_stability(network(graph), loss, data(), settings) == check_stability(
+        network(graph), loss, few, Rejection(stability_steps=3, stability_batch=10**6)
+    )
+
+
 def test_the_ascent_leaves_running_statistics_alone() -> None:
     model = network(published("b0"))
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -139,7 +149,15 @@ def test_the_ascent_leaves_running_statistics_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["quality_steps", "stability_steps", "quality_factor", "stability_lr", "stability_norm"]
+    "name",
+    [
+        "quality_steps",
+        "stability_steps",
+        "quality_factor",
+        "stability_lr",
+        "stability_norm",
+        "stability_batch",
+    ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(name: str) -> None:
     with pytest.raises(OptionError) as caught:

@@ -9,7 +9,7 @@ import pytest
 
 from autosearch.core import Decision, Job, OptionError, Progress, RunSettings, SpaceError, State, Study
 from autosearch.core.plugins import build
-from autosearch.methods.evonorm.features import features, works
+from autosearch.methods.evonorm.features import features, identity, works
 from autosearch.methods.evonorm.graphs import PUBLISHED, Graph, published, random_graph
 from autosearch.methods.evonorm.rejection import RejectedError
 from autosearch.methods.evonorm.searcher import EvoNormSearcher
@@ -58,8 +58,25 @@ def test_every_suggestion_follows_from_what_it_had_seen(options: dict[str, Any],
 
 def test_no_layer_is_trained_twice() -> None:
     study = run(80)
-    keys = [graph_of(trial).key() for trial in study.history]
+    keys = [identity(graph_of(trial)) for trial in study.history]
     assert len(set(keys)) == len(keys)
+
+
+def test_layers_that_compute_the_same_are_one() -> None:
+    same = [
+        ("tanh x", "neg x; tanh n1; neg n2"),
+        ("max x zero", "add x zero; mul v1 zero; max n2 n1"),
+        ("std_whg x", "std_whg x; mean_whg n1"),
+    ]
+    for one, other in same:
+        assert Graph.parse(one).key() != Graph.parse(other).key()
+        assert identity(Graph.parse(one)) == identity(Graph.parse(other))
+    rng = np.random.default_rng(0)
+    graphs = [Graph.parse(pair[0]) for pair in same] + [published(name) for name in PUBLISHED]
+    graphs += [Graph.parse(text) for text in ("mul x v0", "mul x v1", "rms_whc x", "rms_whg x", "mean_bwh x")]
+    assert len({identity(graph) for graph in graphs}) == len(graphs)
+    for graph in (random_graph(rng, 6, batch_statistics=True) for _ in range(50)):
+        assert identity(graph) == identity(graph.padded(9))
 
 
 def test_rejected_layers_are_never_parents() -> None:

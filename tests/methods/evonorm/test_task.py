@@ -77,7 +77,11 @@ def test_test_metrics_come_from_the_checkpoint(tmp_path: Path) -> None:
     ("graph", "options", "check"),
     [
         ("neg x", {}, "static"),
-        ("sigmoid x; mul n1 x", {"rejection": {"quality_steps": 2, "quality_factor": 9.9}}, "quality"),
+        (
+            "sigmoid x; mul n1 x",
+            {"rejection": {"quality_steps": 2, "quality_factor": 9.9, "stability_steps": 0}},
+            "quality",
+        ),
         ("sigmoid x; mul n1 x", {"rejection": {"quality_steps": 0, "stability_norm": 1e-6}}, "stability"),
         ("square x; square n1; exp n2; mul n3 x", {"checks": ()}, "quality"),
     ],
