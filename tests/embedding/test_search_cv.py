@@ -93,7 +93,7 @@ def test_a_failing_fit_is_told_as_failed_and_never_chosen(batch: int) -> None:
 
 
 def test_a_search_in_which_every_fit_fails_says_why() -> None:
-    with pytest.raises(ValueError, match=r"20\.0 is too large"):
+    with pytest.raises(ValueError, match="is too large"):
         asr.SearchCV(Fragile(), {"C": [10.0, 20.0]}, trials=2, searcher="grid", cv=2).fit(X, Y)
     with pytest.raises(asr.AutosearchError, match="too large"):
         asr.SearchCV(Fragile(), {"C": [10.0, 20.0, 30.0, 40.0]}, trials=4, searcher="grid", cv=2).fit(X, Y)
