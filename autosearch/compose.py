@@ -6,8 +6,10 @@ StudyFile.run() -> Study       run until its budget is spent
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,14 +32,16 @@ from autosearch.core import (
     RunSettings,
     SpaceError,
     SpecError,
+    Stage,
     Study,
     StudyMismatchError,
     plugins,
 )
+from autosearch.core.history import LAST
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
 from autosearch.core.records import Json
-from autosearch.core.stages import staged, stages_of
+from autosearch.core.stages import last_stages, open_stage, stage_problem, staged, stages_of, winner
 from autosearch.record import fork
 from autosearch.record.publish import DashboardBoard
 from autosearch.record.record import StudyRecord
@@ -46,8 +50,10 @@ from autosearch.reporting.export import export_trial
 from autosearch.reporting.listening import Guarded
 from autosearch.reporting.loggers.base import Logging
 from autosearch.reporting.publication import Publication
+from autosearch.space import SearchSpace, nest
 from autosearch.spec import StudySpec, load_spec, read_value
 from autosearch.spec.locating import locate_study
+from autosearch.spec.study_spec import LastSpec, RunSpec
 from autosearch.spec.writing import write_yaml
 
 VERSIONED = ("autosearch", "torch", "optuna", "ray", "botorch", "numpy")
@@ -95,16 +101,39 @@ class StudyFile:
             adapter = plugins.load("adapters", spec.run.form)
             found: Objective = adapter(spec.run.target, space=spec.space, folder=spec.folder)
             return found
-        definition = spec.run.definition
-        accepted = plugins.option_parameters(plugins.load("tasks", spec.run.target))
-        for name, value in (("data_dir", spec.data_dir), ("folder", spec.folder)):
-            if accepted is not None and name in accepted:
-                definition.setdefault(name, value)
         try:
-            task: Objective = plugins.build("tasks", definition)
+            task = self._task(spec.run)
         except OptionError as error:
             raise spec.error(("run", error.option), str(error)) from error
         return self._trained(task) if spec.training else task
+
+    def _task(self, run: RunSpec, **given: Any) -> Objective:
+        """The task of a study, or of its last stage with what the winner has given."""
+        definition = {**run.definition, **given}
+        accepted = plugins.option_parameters(plugins.load("tasks", run.target))
+        for name, value in (("data_dir", self.spec.data_dir), ("folder", self.spec.folder)):
+            if accepted is not None and name in accepted:
+                definition.setdefault(name, value)
+        task: Objective = plugins.build("tasks", definition)
+        return task
+
+    def _last_stage(self, last: LastSpec, job: Job) -> Stage:
+        """The stage that goes on from the winner, whose job this is."""
+        kind = plugins.load("tasks", last.run.target)
+        try:
+            task = self._task(last.run, **kind.after(self.objective, job))
+        except OptionError as error:
+            raise self.spec.error(("finally", error.option), str(error)) from error
+        return Stage(
+            f"{LAST}{job.number}",
+            SearchSpace({}) if last.space is None else last.space,
+            task,
+            searcher=last.searcher.definition,
+            budget=last.budget,
+            goals=last.objectives,
+            constraints=last.constraints,
+            keep=1,
+        )
 
     def _trained(self, task: Any) -> Objective:
         """The task with the training methods of the study, in their order."""
@@ -155,7 +184,24 @@ class StudyFile:
             except SpaceError as error:
                 located = [self.spec.error(part.where, part.message) for part in error.problems]
                 raise SpecError([line for part in located for line in part.problems]) from error
+        if self.spec.last is not None:
+            self._rehearse_last(self.spec.last, study)
         return study
+
+    def _rehearse_last(self, last: LastSpec, study: Study) -> None:
+        """Find now what would keep the last stage from running when all else is done."""
+        space = study.problem.space
+        stage = self._last_stage(last, Job(0, nest(space.validate(space.start)), 0))
+        if self.spec.keep.checkpoints < 1:
+            message = "must be at least 1: `finally` goes on from the winner's checkpoint."
+            raise self.spec.error(("keep", "checkpoints"), message)
+        if not hasattr(stage.objective, "check"):
+            return
+        try:
+            stage.objective.check(stage_problem(study, stage))
+        except SpaceError as error:
+            located = [self.spec.error(("finally", *part.where), part.message) for part in error.problems]
+            raise SpecError([line for part in located for line in part.problems]) from error
 
     def _study(self, *, storage: str | None) -> Study:
         spec, objective = self.spec, self.objective
@@ -208,9 +254,24 @@ class StudyFile:
                 study.listeners.append(listener)
             self._note_origin(study)
             runner = "inline" if debug else self.spec.runner
-            study.run(self.objective, runner=runner, settings=self.settings(address=address, debug=debug))
+            last = self.spec.last
+            study.run(
+                self.objective,
+                runner=runner,
+                settings=self.settings(address=address, debug=debug),
+                last=None if last is None else functools.partial(self._last_stage, last),
+            )
             self._measure_chosen(study)
+            if last is not None:
+                self._measure_last(study, last)
         return study
+
+    def over(self, study: Study) -> bool:
+        """Whether `run` would find nothing to do: the budget is spent, and so is that of the winner's last stage."""
+        best = winner(study.history)
+        if not study.budget_spent or self.spec.last is None or best is None:
+            return study.budget_spent
+        return open_stage(study, self._last_stage(self.spec.last, study.job(best))).budget_spent
 
     @contextlib.contextmanager
     def _shown(self, study: Study) -> Iterator[None]:
@@ -344,6 +405,7 @@ class StudyFile:
             "parameters": f"{study.problem.space.dimensions} searched, {len(study.problem.space.parameters)} in all",
             "searcher": spec.searcher.method + (f" ({why(study.problem)})" if why else ""),
             "scheduler": spec.scheduler.method if spec.scheduler else "none",
+            **({} if spec.last is None else {"finally": f"{spec.last.run.target} goes on from the winner"}),
             "fidelity": {"min": study.problem.fidelity[0], "max": study.problem.fidelity[1]},
             "budget": budget,
             "resources": asdict(spec.resources),
@@ -391,8 +453,14 @@ class StudyFile:
         return Queue(self.spec.output / "queue").add(config)
 
     def export(self, record: Record, history: History, number: int, folder: Path) -> list[Path]:
-        """Write trial `number` into `folder` so that it can be reproduced; returns what was written."""
-        return export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
+        """Write trial `number`, and what the last stage made of it, into `folder`; returns what was written."""
+        written = export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
+        stage = last_stages(history).get(number)
+        chosen = None if stage is None else winner(stage)
+        if chosen is not None and chosen.checkpoint and Path(chosen.checkpoint).is_dir():
+            written.append(folder / LAST.rstrip("-"))
+            shutil.copytree(chosen.checkpoint, written[-1])
+        return written
 
     def _note_origin(self, study: Study) -> None:
         """Store what made the results; say so where the training code's definition has changed."""
@@ -418,6 +486,20 @@ class StudyFile:
         if done or not study.budget_spent or best.checkpoint is None or not Path(best.checkpoint).is_dir():
             return
         study.record.note("test", {"trial": best.number, "metrics": dict(finish(study.job(best)))})
+
+    def _measure_last(self, study: Study, last: LastSpec) -> None:
+        """Test metrics of what the last stage chose, once."""
+        best = winner(study.history)
+        found = None if best is None else last_stages(study.history).get(best.number)
+        if best is None or found is None or (chosen := winner(found)) is None:
+            return
+        done = {"from": best.number, "trial": chosen.number}
+        noted = study.record.notes().get("finally")
+        stage = self._last_stage(last, study.job(best))
+        if not hasattr(stage.objective, "finish") or (noted or {}) | done == noted:
+            return
+        job = open_stage(study, stage).job(chosen)
+        study.record.note("finally", {**done, "metrics": dict(stage.objective.finish(job))})
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autosearch.cli.options import AsJson, Overrides, StudyPath
-from autosearch.cli.output import Exit, duration, goals, json_out, note, out, show, table, trial_json
+from autosearch.cli.output import (
+    Exit,
+    duration,
+    goals,
+    json_out,
+    last_lines,
+    note,
+    out,
+    show,
+    table,
+    trial_json,
+)
 
 if TYPE_CHECKING:
     from autosearch.core import History, Record
@@ -76,11 +87,24 @@ def _counts(history: "History") -> dict[str, int]:
 
 def best(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides = None) -> int:
     """Show the best configuration, or the front of a study with several objectives."""
+    from autosearch.core.stages import last_stages
+
     record, history = _read(study_file, overrides)
     front = history.front
     if as_json:
-        test = record.notes().get("test")
-        json_out({"record": record.location, "best": [trial_json(trial) for trial in front], "test": test})
+        notes = record.notes()
+        last = {
+            number: [trial_json(trial) for trial in stage.front]
+            for number, stage in last_stages(history).items()
+        }
+        json_out(
+            {
+                "record": record.location,
+                "best": [trial_json(trial) for trial in front],
+                "test": notes.get("test"),
+                **({"finally": last, "finally_test": notes.get("finally")} if last else {}),
+            }
+        )
     if not front:
         note(f"{record.name} has no feasible complete trial yet.")
         all_failed = bool(history.finished) and len(history.failed) == len(history.finished)
@@ -96,6 +120,8 @@ def best(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides = 
             out("  also measured: " + ", ".join(f"{name} {show(value)}" for name, value in others.items()))
         if trial.checkpoint and Path(trial.checkpoint).is_dir():
             out(f"  checkpoint: {trial.checkpoint}")
+    for text in last_lines(history, record.notes()):
+        out(text)
     out(f"record: {record.location}")
     return Exit.DONE
 
@@ -144,6 +170,7 @@ def export(
     file = load(study_file, overrides or ())
     record = file.read()
     history = record.history()
+    history.stages = record.stages()
     for path in file.export(record, history, _chosen(history) if trial is None else trial, folder):
         out(str(path))
     return Exit.DONE

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autosearch.core import Problem, Trial
+    from autosearch.core import History, Problem, Trial
 
 
 class Exit(IntEnum):
@@ -119,6 +119,25 @@ def trial_json(trial: "Trial") -> dict[str, Any]:
         "info": dict(trial.info),
         "data": dict(trial.data),
     }
+
+
+def last_lines(history: "History", notes: Mapping[str, Any]) -> list[str]:
+    """What the last stage made of the winner, empty without one."""
+    from autosearch.core.stages import last_stages, winner
+
+    best = winner(history)
+    stage = None if best is None else last_stages(history).get(best.number)
+    found = None if stage is None else winner(stage)
+    if best is None or stage is None or found is None:
+        return []
+    lines = [f"finally, from trial {best.number}: {goals(stage.problem, found)}"]
+    lines += [f"  {name}: {show(value)}" for name, value in found.config.items()]
+    test = notes.get("finally") or {}
+    if (test.get("from"), test.get("trial")) == (best.number, found.number):
+        lines.append("  test: " + ", ".join(f"{name} {show(v)}" for name, v in test["metrics"].items()))
+    if found.checkpoint:
+        lines.append(f"  checkpoint: {found.checkpoint}")
+    return lines
 
 
 def goals(problem: "Problem", trial: "Trial") -> str:

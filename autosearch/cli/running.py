@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autosearch.cli.options import Address, AsJson, Overrides, StudyPath
-from autosearch.cli.output import Exit, duration, goals, json_line, json_out, note, out, show, trial_json
+from autosearch.cli.output import (
+    Exit,
+    duration,
+    goals,
+    json_line,
+    json_out,
+    last_lines,
+    note,
+    out,
+    show,
+    trial_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +66,7 @@ def run(
         say.line(f"record: {study.record.location} ({state})")
         if taken is not None:
             say.line(f"{fork} took over {taken} trials; write `study: {fork}` into the file to go on with it")
-        if study.budget_spent:
+        if file.over(study):
             say.line(f"the budget is spent ({before} trials); raise `budget` to go on.")
             return _conclude(study, say)
         try:
@@ -152,6 +163,8 @@ def _conclude(study: "Study", say: _Progress) -> int:
     if test:
         shown = ", ".join(f"{name} {show(value)}" for name, value in test["metrics"].items())
         out(f"test of trial {test['trial']}: {shown}")
+    for text in last_lines(history, study.record.notes()):
+        out(text)
     say.line(f"record: {study.record.location}")
     return Exit.DONE
 

@@ -86,6 +86,9 @@ def plan(
             f"{show(n)} {unit}" for unit, n in stage.items() if unit != "name" and n is not None
         )
         out(f"stage {stage['name']} first: {budget or 'no budget of its own'}")
+    last = found["study_file"].get("finally")
+    if last is not None:
+        out(f"finally: {last['task']} goes on from the winner, which no estimate counts")
     out("first configurations:")
     for number, first in enumerate(found["first"]):
         settings = ", ".join(f"{name}={show(value)}" for name, value in first["config"].items())

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LAST = "finally-"
+"""What the name of a last stage begins with; the number of the trial that it goes on from follows."""
+
+
 class History(Sequence[Trial]):
     """Trials by number, with the problem they belong to.
 
@@ -150,14 +154,22 @@ class History(Sequence[Trial]):
     def elapsed_s(self) -> float:
         """Study time at the last event known of any trial, seconds."""
         own = max((trial.started_s + trial.seconds for trial in self._trials), default=0.0)
-        return max(own, sum(stage.elapsed_s for stage in self.stages.values()))
+        return max(own, sum(stage.elapsed_s for stage in self._counted))
+
+    @property
+    def _counted(self) -> "list[History]":
+        """Stages on the study's own budget."""
+        return [stage for name, stage in self.stages.items() if not name.startswith(LAST)]
 
     @property
     def spent(self) -> Budget:
-        """What was used so far, in the budget's units, stages included but in trials; cost is 0 without a price."""
+        """What was used so far, in the budget's units; cost is 0 without a price.
+
+        Stages count in minutes and cost; a last stage has a budget of its own.
+        """
         price = self.problem.price_per_hour or 0.0
         seconds = sum(trial.seconds for trial in self._trials)
-        seconds += sum(trial.seconds for stage in self.stages.values() for trial in stage)
+        seconds += sum(trial.seconds for stage in self._counted for trial in stage)
         return Budget(len(self._trials), self.elapsed_s / 60, price * seconds / 3600)
 
     @property

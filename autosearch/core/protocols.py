@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from autosearch.core.history import History
 from autosearch.core.records import Budget, Decision, Json, Problem, Suggestion, Trial
-from autosearch.space import Config, SearchSpace
+from autosearch.space import Config, Expression, SearchSpace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +127,11 @@ class Objective(Protocol):
         drive(job, report) -> Progress | None: the same trial as a call that hands each progress to `report` and gets
             the decision back; for code that cannot be suspended. Runners with processes of their own prefer it.
         finish(job) -> Mapping[str, float]: metrics measured once for the chosen trial (test metrics).
+
+    Optional attributes of the class, for a task that `finally` may name:
+        from_winner: names of the arguments that the winner of a study gives.
+        after(objective, job) -> Mapping[str, Any]: those arguments, static; `job` is the winner's, with its checkpoint
+            (none while a study file is checked).
     """
 
     def run(self, job: Job) -> Generator[Progress, Decision, Progress | None]:
@@ -264,6 +269,7 @@ class Stage:
         budget: of the stage.
         goals: its objectives; none for trials that only leave data.
         needs: names of stages finished first.
+        constraints: on the outcomes of its trials.
         keep: how many of its best trials keep their checkpoint, where that is more than the study keeps.
     """
 
@@ -274,4 +280,5 @@ class Stage:
     budget: Budget = field(default_factory=Budget)
     goals: tuple[Any, ...] = ()
     needs: tuple[str, ...] = ()
+    constraints: tuple[Expression, ...] = ()
     keep: int = 0

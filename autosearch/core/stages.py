@@ -1,12 +1,13 @@
-"""Stages: studies of their own that are finished, in order of need, before the first trial of the study."""
+"""Stages: studies of their own, finished in order of need before the first trial of the study, or after its last."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autosearch.core.errors import StudyError
-from autosearch.core.history import History
-from autosearch.core.protocols import Objective, Runner, Stage
-from autosearch.core.records import Problem
+from autosearch.core.history import LAST, History
+from autosearch.core.protocols import Job, Objective, Runner, Stage
+from autosearch.core.ranking import best_trials
+from autosearch.core.records import Problem, Trial
 
 if TYPE_CHECKING:
     from autosearch.core.study import Study
@@ -62,21 +63,66 @@ def run_stages(study: "Study", objective: Objective, runner: Runner) -> None:
             runner.run(sub, staged(stage.objective, study.history.stages))
 
 
-def open_stage(study: "Study", stage: Stage) -> "Study":
-    """The stage as a Study over the same record."""
-    from autosearch.core.study import Study
+def winner(history: History) -> Trial | None:
+    """The trial that a last stage goes on from: the incumbent; of a front the one that adds the most hypervolume."""
+    return next(iter(best_trials(history, 1)), None)
 
-    problem = Problem(
+
+def last_stages(history: History) -> dict[int, History]:
+    """Histories of the last stages so far, by the number of the trial that each went on from."""
+    return {
+        int(name.removeprefix(LAST)): stage for name, stage in history.stages.items() if name.startswith(LAST)
+    }
+
+
+def run_last(study: "Study", last: Callable[[Job], Stage], runner: Runner) -> None:
+    """Finish the stage that goes on from the winner, once the study itself is over; its budget is its own.
+
+    A winner that a larger budget finds later gets a last stage of its own.
+
+    Raises:
+        StudyError: if the winner has no checkpoint.
+    """
+    best = winner(study.history)
+    if best is None:
+        study.note("there is no last stage: no feasible trial is complete.")
+        return
+    job = study.job(best)
+    if job.checkpoint is None or not job.checkpoint.is_dir():
+        raise StudyError(
+            f"finally: the winner, trial {best.number}, has no checkpoint to go on from. It needs an output folder and "
+            "keep.checkpoints of at least 1."
+        )
+    stage = last(job)
+    sub = open_stage(study, stage)
+    sub.parent = None  # its time is not the study's, which may be spent
+    study.history.stages = {**study.history.stages, stage.name: sub.history}
+    if not sub.budget_spent:
+        runner.run(sub, staged(stage.objective, study.history.stages))
+
+
+def stage_problem(study: "Study", stage: Stage) -> Problem:
+    """What a stage of the study solves."""
+    return Problem(
         space=stage.space,
         objectives=tuple(stage.goals),
+        constraints=stage.constraints,
         budget=stage.budget,
         workers=study.problem.workers,
         seed=study.problem.seed,
         price_per_hour=study.problem.price_per_hour,
     )
+
+
+def open_stage(study: "Study", stage: Stage) -> "Study":
+    """The stage as a Study over the same record."""
+    from autosearch.core.study import Study
+
+    problem = stage_problem(study, stage)
     sub = Study(
         stage.space,
         problem.objectives,
+        constraints=problem.constraints,
         searcher=stage.searcher,
         budget=stage.budget,
         seed=problem.seed,

@@ -14,7 +14,7 @@ from autosearch.core.curves import keeps_report
 from autosearch.core.errors import SpaceError, StudyError
 from autosearch.core.history import History
 from autosearch.core.ledger import Ledger, Listener
-from autosearch.core.protocols import Job, Objective, Record, Scheduler, Searcher
+from autosearch.core.protocols import Job, Objective, Record, Scheduler, Searcher, Stage
 from autosearch.core.queue import Queue
 from autosearch.core.ranking import best_trials
 from autosearch.core.records import (
@@ -32,7 +32,7 @@ from autosearch.core.records import (
 from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.seeds import derive_seed
 from autosearch.core.settings import Resources, Retries, RunSettings
-from autosearch.core.stages import run_stages, staged
+from autosearch.core.stages import run_last, run_stages, staged
 from autosearch.space import Expression, SearchSpace
 
 
@@ -525,8 +525,9 @@ class Study:
         resources: Resources | Mapping[str, Any] | None = None,
         runner: str | Mapping[str, Any] = "ray",
         settings: RunSettings | None = None,
+        last: Callable[[Job], Stage] | None = None,
     ) -> "Study":
-        """Run trials of `objective` until the budget is spent; stages first. Returns the study.
+        """Run trials of `objective` until the budget is spent; stages first, the last one then. Returns the study.
 
         Args:
             objective: an Objective, or a function called as `f(config)`.
@@ -535,6 +536,7 @@ class Study:
             resources: per trial, and `parallel`.
             runner: name of a runner, or `{method: NAME, …options}`.
             settings: everything a runner may be told, in place of `resources`.
+            last: makes the stage that goes on from the winner, from the winner's job; its name begins with `finally-`.
         """
         if trials is not None or minutes is not None:
             self.set_budget(Budget(trials, minutes, self.problem.budget.cost))
@@ -551,6 +553,8 @@ class Study:
         try:
             run_stages(self, work, worker)
             worker.run(self, staged(work, self.history.stages))
+            if last is not None and (self.budget_spent or not (self.history.pending or settings.debug)):
+                run_last(self, last, worker)
         finally:
             if hasattr(worker, "close"):
                 worker.close()

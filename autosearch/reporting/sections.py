@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autosearch.core import History, State, Trial
 from autosearch.core.plugins import registered
 from autosearch.core.ranking import best_trials
+from autosearch.core.stages import last_stages, winner
 from autosearch.reporting import facts, figures, health
 from autosearch.reporting.material import SECTIONS, Code, Material, Part, Section, Table, foreign_sections
 
@@ -69,7 +70,27 @@ def outcome_section(material: Material) -> Section:
         f"Stage {name}: " + (facts.flat(facts.counts(stage)) or "no trials yet") + "."
         for name, stage in history.stages.items()
     ]
+    parts += [_last_table(history[n], stage) for n, stage in last_stages(history).items() if stage.finished]
     return Section("Outcome", parts)
+
+
+def _last_table(start: Trial, stage: History) -> Part:
+    """What a last stage made of the trial that it went on from."""
+    found = winner(stage)
+    if found is None:
+        return f"The last stage found nothing feasible to make of trial {start.number}."
+    rows = [
+        [
+            name,
+            start.metrics[name],
+            value,
+            f"{value / start.metrics[name]:.3g}" if start.metrics[name] else "",
+        ]
+        for name, value in found.metrics.items()
+        if name in start.metrics
+    ]
+    caption = f"Trial {start.number} and what the last stage made of it (its trial {found.number})."
+    return Table(("metric", f"trial {start.number}", "last stage", "ratio"), rows, caption)
 
 
 def _best_table(history: History) -> Part:

@@ -57,6 +57,15 @@ class Document:
                 return self.marks[where[:length]]
         return Mark()
 
+    def part(self, name: str) -> "Document":
+        """The mapping under a key of the top, as a document of its own; `join` brings its problems back."""
+        marks = {where[1:]: mark for where, mark in self.marks.items() if where[:1] == (name,)}
+        return Document(self.label, self.data[name], marks)
+
+    def join(self, name: str, part: "Document") -> None:
+        """Take over the problems of a part."""
+        self.problems += [(mark, (name, *where), message) for mark, where, message in part.problems]
+
     def refusal(self, where: Where, message: str) -> SpecError:
         """The error for one problem found after all others."""
         return SpecError([_line(self.label, self.mark(where), where, message)])

@@ -18,6 +18,7 @@ TOP: dict[str, str] = {
     "searcher": "Who suggests: NAME or {method: NAME, ...options}.",
     "scheduler": "Who stops and pauses on the fidelity: NAME or {method: NAME, min, max, ...}.",
     "training": "Methods that act inside a trial; for task only.",
+    "finally": "A last stage that goes on from the winner: {task: NAME, ...arguments}.",
     "budget": "Any of trials, minutes, cost; the first that is spent ends the study.",
     "resources": "What a trial and the study run on.",
     "limits": "What a trial may take.",
@@ -27,6 +28,15 @@ TOP: dict[str, str] = {
     "data_dir": "Folder of datasets; $AUTOSEARCH_DATA if left out.",
     "storage": "Journal file or RDB URL; OUTPUT/study.journal if left out.",
     "output": "Folder of the study; results/STUDY if left out.",
+}
+LAST = {
+    "task": "Name of the task, such as prune; what the winner gives is left out of its arguments.",
+    "objectives": "As at the top; those of the study if left out.",
+    "constraints": "As at the top.",
+    "space": "Arguments to search, as at the top; nothing if left out.",
+    "require": "As at the top.",
+    "searcher": "As at the top.",
+    "budget": "As at the top, beside the study's own; one trial if left out.",
 }
 REQUIRED = ("study", "run", "objectives", "space", "budget")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from autosearch.core import arguments, plugins
-from autosearch.core.errors import ExpressionError, SpecError
+from autosearch.core.errors import ExpressionError, ResolveError, SpecError
 from autosearch.core.records import Budget, Goal
 from autosearch.core.settings import Keep, Limits, Resources, Retries
 from autosearch.space import Expression, SearchSpace, Where, did_you_mean, nearest
@@ -19,6 +19,7 @@ from autosearch.spec.keys import (
     DIRECTIONS,
     FORMS,
     KEEP,
+    LAST,
     LIMITS,
     PATHS,
     REQUIRED,
@@ -33,7 +34,7 @@ from autosearch.spec.paths import absolute, absolute_storage, is_file, is_source
 from autosearch.spec.plugin_specs import defaults_of, find, read_factory, read_plugin, try_building
 from autosearch.spec.reading import read_file
 from autosearch.spec.spaces import SpaceReader, SpaceSpec
-from autosearch.spec.study_spec import Form, PluginSpec, RunSpec, StudySpec
+from autosearch.spec.study_spec import Form, LastSpec, PluginSpec, RunSpec, StudySpec
 from autosearch.spec.values import check_known, read_keys
 
 MAX_OBJECTIVES = 50
@@ -69,6 +70,13 @@ def placeholders(command: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_PLACEHOLDER.findall(command)))
 
 
+def _goes_on(task: str) -> bool:
+    try:
+        return hasattr(find("tasks", task), "from_winner")
+    except ResolveError:
+        return False
+
+
 class _Loader:
     """Reads the sections one after the other; each notes its problems in the document."""
 
@@ -93,6 +101,7 @@ class _Loader:
         searcher = self._plugin("searcher", "auto")
         scheduler = self._plugin("scheduler", None)
         training = self._training(run, None if space is None else space.space)
+        last, last_files = self._last(run, objectives)
         budget, resources, runner = self._budget_and_resources()
         settings = {
             name: read_keys(document, (name,), data.get(name), keys)
@@ -102,7 +111,7 @@ class _Loader:
         if run is not None and run.form == "command" and space is not None:
             self._check_command(run.target, space.space)
         paths = self._paths(top)
-        error = document.error(reader.files)
+        error = document.error([*reader.files, *last_files])
         if error is not None:
             raise error
         # Without a problem, every section has been read.
@@ -120,6 +129,7 @@ class _Loader:
             constraints=constraints,
             scheduler=scheduler,
             training=training,
+            last=last,
             resources=resources,
             runner=runner,
             limits=Limits(**settings["limits"]),
@@ -195,6 +205,63 @@ class _Loader:
         given = self._located(("run",), given)
         task = read_factory(self.document, "tasks", name, given, ("run",), ("run", "task"))
         return None if task is None else RunSpec("task", name, given, defaults_of(task, given))
+
+    # -- what goes on from the winner ------------------------------------------------------------------------
+
+    def _last(
+        self, run: RunSpec | None, objectives: tuple[Goal, ...]
+    ) -> tuple[LastSpec | None, list[Document]]:
+        """`finally`, None without it or with a problem, and the space files that it uses."""
+        data = self.data.get("finally")
+        if data is None:
+            return None, []
+        if not isinstance(data, Mapping) or not isinstance(data.get("task"), str):
+            self.document.add(("finally",), f"must be {{task: NAME, …arguments}}, not {show(data)}")
+            return None, []
+        if run is not None and run.form != "task":
+            self.document.add(("finally",), f"goes on from a built-in task's trial, not from `{run.form}:`")
+            return None, []
+        part = self.document.part("finally")
+        loader = _Loader(part, self.path)
+        reader = SpaceReader(part, self.folder)
+        last = loader._as_last(reader, objectives)
+        self.document.join("finally", part)
+        return last, reader.files
+
+    def _as_last(self, reader: SpaceReader, objectives: tuple[Goal, ...]) -> LastSpec | None:
+        document, name = self.document, self.data["task"]
+        given = self._located((), {key: value for key, value in self.data.items() if key not in LAST})
+        try:
+            winners = getattr(find("tasks", name), "from_winner", None)
+        except ResolveError as error:
+            document.add(("task",), str(error))
+            return None
+        if winners is None:
+            able = [other for other in plugins.registered("tasks") if _goes_on(other)]
+            message = f"{name} does not go on from another task's trial; those that do: {', '.join(able)}"
+            document.add(("task",), message)
+            return None
+        for key in [key for key in winners if key in given]:
+            document.add((key,), "is given by the winner; leave it out")
+            del given[key]
+        task = read_factory(document, "tasks", name, given, (), ("task",), provided=winners)
+        objectives = self._objectives() or objectives
+        constraints = self._constraints(objectives)
+        space = self._space(reader)
+        searcher = self._plugin("searcher", "auto")
+        budget = Budget(**read_keys(document, ("budget",), self.data.get("budget"), BUDGET))
+        if task is None or searcher is None:
+            return None
+        return LastSpec(
+            run=RunSpec("task", name, given, defaults_of(task, {**given, **dict.fromkeys(winners)})),
+            objectives=objectives,
+            budget=Budget(trials=1) if budget == Budget() else budget,
+            searcher=searcher,
+            constraints=constraints,
+            space=None if space is None else space.space,
+            space_definition=None if space is None else space.definition,
+            require=() if space is None else space.require,
+        )
 
     def _reference(self, form: Form, target: str) -> RunSpec | None:
         reference = split_reference(target)

@@ -98,7 +98,14 @@ def _note_missing_name(document: Document, where: Where, options: Mapping[str, A
 
 
 def read_factory(
-    document: Document, kind: str, name: str, options: Mapping[str, Any], where: Where, place: Where
+    document: Document,
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    where: Where,
+    place: Where,
+    *,
+    provided: Collection[str] = (),
 ) -> Any:
     """The plug-in if it exists and takes the options, else None.
 
@@ -109,6 +116,7 @@ def read_factory(
         options: for it.
         where: path of the mapping that holds the options.
         place: path of the name.
+        provided: options that come from elsewhere later and may be missing.
     """
     if len(options) > MAX_OPTIONS:
         document.add(place, f"is given {len(options)} options; at most {MAX_OPTIONS} are read")
@@ -119,7 +127,11 @@ def read_factory(
         document.add(place, str(error))
         return None
     try:
-        problems = [e for e in plugins.check_options(factory, options) if _is_problem(e, options)]
+        problems = [
+            error
+            for error in plugins.check_options(factory, options)
+            if error.option in options or error.option not in (*_PROVIDED, *provided)
+        ]
     except (
         TypeError,
         ValueError,
@@ -130,10 +142,6 @@ def read_factory(
     for problem in problems:
         document.add((*where, problem.option) if problem.option in options else place, str(problem))
     return None if problems else factory
-
-
-def _is_problem(error: OptionError, options: Mapping[str, Any]) -> bool:
-    return error.option not in _PROVIDED or error.option in options
 
 
 def try_building(document: Document, kind: str, where: Where, spec: PluginSpec) -> None:

@@ -17,6 +17,11 @@ _TEXT: Schema = {"type": "string", "minLength": 1}
 _SCALAR: Schema = {"type": ["null", "boolean", "number", "string"]}
 _CHOICES: Schema = {"type": "array", "items": _SCALAR, "minItems": 1}
 _EXPRESSIONS: Schema = {"type": "array", "items": _TEXT}
+_OBJECTIVES: Schema = {
+    "type": "object",
+    "additionalProperties": DIRECTIONS.schema(),
+    "minProperties": 1,
+}
 _REFERENCE: Schema = {"type": "string", "pattern": "^.+:.+$"}
 _PRIOR: Schema = {
     "type": "object",
@@ -52,14 +57,13 @@ def json_schema() -> Schema:
     properties |= {name: _mapping(keys) for name, keys in SECTIONS.items()}
     properties |= {
         "run": {"oneOf": [_run(form) for form in FORMS]},
-        "objectives": {"type": "object", "additionalProperties": DIRECTIONS.schema(), "minProperties": 1},
+        "objectives": _OBJECTIVES,
         "constraints": _EXPRESSIONS,
-        "space": {
-            "anyOf": [_TEXT, {"type": "object", "additionalProperties": _parameter(), "minProperties": 1}]
-        },
+        "space": _space(),
         "require": _EXPRESSIONS,
         "searcher": _plugin("searchers"),
         "scheduler": _plugin("schedulers"),
+        "finally": _last(),
         "training": {"type": "array", "items": _plugin("training")},
         "loggers": {
             "type": "array",
@@ -114,6 +118,27 @@ def _run(form: str) -> Schema:
         "required": [form],
         "additionalProperties": form == "task",
     }
+
+
+def _last() -> Schema:
+    """Arguments of the task stand beside these keys."""
+    return {
+        "type": "object",
+        "properties": {
+            "task": {"anyOf": [{"enum": list(plugins.registered("tasks"))}, _REFERENCE]},
+            "objectives": _OBJECTIVES,
+            "constraints": _EXPRESSIONS,
+            "space": _space(),
+            "require": _EXPRESSIONS,
+            "searcher": _plugin("searchers"),
+            "budget": _mapping(SECTIONS["budget"]),
+        },
+        "required": ["task"],
+    }
+
+
+def _space() -> Schema:
+    return {"anyOf": [_TEXT, {"type": "object", "additionalProperties": _parameter(), "minProperties": 1}]}
 
 
 def _plugin(kind: str) -> Schema:

@@ -35,6 +35,10 @@ class RunSpec:
         """What `core.plugins.build("tasks", …)` takes; for tasks only."""
         return {"method": self.target, **self.arguments}
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        return {self.form: self.target, **self.arguments, **self.defaults}
+
 
 @dataclass(frozen=True, slots=True)
 class PluginSpec:
@@ -61,6 +65,32 @@ class PluginSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LastSpec:
+    """`finally`: what goes on from the winner. Fields as in `StudySpec`; `run` lacks what the winner gives."""
+
+    run: RunSpec
+    objectives: tuple[Goal, ...]
+    budget: Budget
+    searcher: PluginSpec
+    constraints: tuple[Expression, ...] = ()
+    space: SearchSpace | None = None
+    space_definition: Mapping[str, Any] | str | None = None
+    require: tuple[str, ...] = ()
+
+    def resolved(self) -> dict[str, Any]:
+        """As a study file writes it, with every default."""
+        return {
+            **self.run.resolved,
+            "objectives": {goal.metric: goal.direction for goal in self.objectives},
+            "constraints": [constraint.text for constraint in self.constraints],
+            **({} if self.space_definition is None else {"space": self.space_definition}),
+            "require": list(self.require),
+            "searcher": self.searcher.resolved,
+            "budget": asdict(self.budget),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class StudySpec:
     """A whole study. Fields are called as the keys of the file; all paths are absolute.
 
@@ -78,6 +108,7 @@ class StudySpec:
         constraints: outcome constraints, each an inequality over metrics.
         scheduler: who stops and pauses; None for nobody.
         training: methods that act inside a trial, in order; for `task:` only.
+        last: what goes on from the winner (`finally`), None for nothing.
         runner: registered name.
         data_dir: folder of datasets, None where neither the file nor the environment names one.
         space_definition: `space` as a study file writes it, paths absolute.
@@ -98,6 +129,7 @@ class StudySpec:
     constraints: tuple[Expression, ...] = ()
     scheduler: PluginSpec | None = None
     training: tuple[PluginSpec, ...] = ()
+    last: LastSpec | None = None
     resources: Resources = field(default_factory=Resources)
     runner: str = "ray"
     limits: Limits = field(default_factory=Limits)
@@ -127,7 +159,7 @@ class StudySpec:
         return {
             "study": self.study,
             "seed": self.seed,
-            "run": {self.run.form: self.run.target, **self.run.arguments, **self.run.defaults},
+            "run": self.run.resolved,
             "objectives": {goal.metric: goal.direction for goal in self.objectives},
             "constraints": [constraint.text for constraint in self.constraints],
             **({} if self.space_definition is None else {"space": self.space_definition}),
@@ -135,6 +167,7 @@ class StudySpec:
             "searcher": self.searcher.resolved,
             "scheduler": None if self.scheduler is None else self.scheduler.resolved,
             "training": [method.resolved for method in self.training],
+            **({} if self.last is None else {"finally": self.last.resolved()}),
             "budget": asdict(self.budget),
             "resources": {
                 **asdict(self.resources),

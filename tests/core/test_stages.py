@@ -1,9 +1,10 @@
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 
 from autosearch.core import Budget, Decision, Goal, Job, Progress, Stage, State, Study, StudyError
-from autosearch.core.stages import open_stage, ordered, run_stages
+from autosearch.core.stages import last_stages, open_stage, ordered, run_stages, winner
 from autosearch.space import Float, SearchSpace
 
 from .conftest import DrawSearcher
@@ -99,3 +100,69 @@ def test_time_of_stages_counts_in_the_study(make_study: Callable[..., Study]) ->
     sub.tell(trial, {})
     assert study.history.spent.trials == 0
     assert study.history.elapsed_s == sub.history.elapsed_s
+
+
+def goes_on(job: Job) -> Stage:
+    assert job.checkpoint is not None
+    return Stage(f"finally-{job.number}", SPACE, Score(), DrawSearcher(), Budget(trials=2), (Goal("loss"),))
+
+
+def won(make_study: Callable[..., Study], checkpoint: Path, **options: object) -> Study:
+    """A study of two trials, the second the better one, each with a checkpoint."""
+    study = make_study(budget={"trials": 2}, **options)
+    for loss in (0.7, 0.2):
+        study.tell(study.ask(), {"loss": loss}, checkpoint=checkpoint)
+    return study
+
+
+def test_a_last_stage_goes_on_from_the_winner_once_the_budget_is_spent(make_study, tmp_path) -> None:
+    study, runner = won(make_study, tmp_path), PlainRunner()
+    study.run(Score(), runner=runner, last=goes_on)
+    assert runner.ran == ["study", "study/finally-1"]
+    assert [trial.values for trial in last_stages(study.history)[1]] == [(0.5,), (0.5,)]
+    study.run(Score(), runner=runner, last=goes_on)
+    assert runner.ran[2:] == ["study"]
+
+
+def test_a_winner_that_a_larger_budget_finds_gets_a_last_stage_of_its_own(make_study, tmp_path) -> None:
+    study = won(make_study, tmp_path)
+    study.run(Score(), runner=PlainRunner(), last=goes_on)
+    study.set_budget(Budget(trials=3))
+    study.tell(study.ask(), {"loss": 0.1}, checkpoint=tmp_path)
+    study.run(Score(), runner=PlainRunner(), last=goes_on)
+    assert sorted(last_stages(study.history)) == [1, 2]
+
+
+def test_the_winner_of_a_front_is_the_trial_that_adds_the_most_hypervolume(make_study) -> None:
+    study = make_study(objectives={"loss": "minimize", "ms": "minimize"})
+    for loss, ms in ((0.1, 9.0), (0.2, 2.0), (0.9, 1.0)):
+        study.tell(study.ask(), {"loss": loss, "ms": ms})
+    best = winner(study.history)
+    assert best is not None
+    assert best.number == 1
+
+
+def test_a_last_stage_has_a_budget_of_its_own(make_study, tmp_path) -> None:
+    study = won(make_study, tmp_path, price_per_hour=3600.0)
+    spent = study.history.spent
+    study.set_budget(Budget(trials=2, minutes=1e-9))
+    assert study.out_of_time
+    study.run(Score(), runner=PlainRunner(), last=goes_on)
+    assert len(last_stages(study.history)[1]) == 2
+    assert study.history.spent == spent
+
+
+def test_a_winner_without_a_checkpoint_is_refused_with_the_way_out(make_study) -> None:
+    study = make_study(budget={"trials": 1})
+    study.tell(study.ask(), {"loss": 0.1})
+    with pytest.raises(StudyError, match=r"trial 0, has no checkpoint.*keep\.checkpoints of at least 1"):
+        study.run(Score(), runner=PlainRunner(), last=goes_on)
+
+
+def test_without_a_winner_there_is_a_note_and_no_last_stage(make_study) -> None:
+    study, told = make_study(budget={"trials": 1}), []
+    study.listeners.append(lambda event, trial, text: told.append(text))
+    study.tell(study.ask(), error="boom")
+    study.run(Score(), runner=PlainRunner(), last=goes_on)
+    assert any("no last stage: no feasible trial is complete" in text for text in told)
+    assert last_stages(study.history) == {}

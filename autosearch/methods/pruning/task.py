@@ -16,6 +16,7 @@ from autosearch.core import (
     Goal,
     History,
     Job,
+    Objective,
     OptionError,
     Problem,
     Progress,
@@ -86,6 +87,7 @@ class PruneTask:
     folder: str | Path | None = None
 
     reusable: ClassVar[bool] = True
+    from_winner: ClassVar[tuple[str, ...]] = ("network", "checkpoint")
     _methods: ClassVar[tuple[TrainingMethod, ...]] = ()  # of an instance: set by `trained_by`
 
     def __post_init__(self) -> None:
@@ -103,6 +105,20 @@ class PruneTask:
                 raise OptionError(f"ratios.{pattern}: a share in [0, 1), got {ratio!r}.", "ratios")
         _ = self.options, self.dense
         self.fine_tuning(self.epochs)
+
+    @staticmethod
+    def after(objective: Objective, job: Job) -> dict[str, Any]:
+        """The winner's network and its weights, for `finally`.
+
+        Raises:
+            OptionError: its task trains no network.
+        """
+        if not isinstance(objective, TrainingTask):
+            raise OptionError("prunes what a training task has trained; this study runs none.", "task")
+        task = objective.with_config(job.config)
+        values = {f.name: getattr(task, f.name) for f in dataclasses.fields(task)}
+        kind = f"{type(task).__module__}:{type(task).__qualname__}"
+        return {"network": {"task": kind, **values}, "checkpoint": job.checkpoint}
 
     # -- what it is made of --------------------------------------------------------------------------------
 
