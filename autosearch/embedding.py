@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 
-from autosearch.core import OptionError, Searcher, Study
+from autosearch.core import Failure, OptionError, Searcher, Study
 from autosearch.space import SearchSpace
 
 
@@ -71,7 +71,7 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
         """Scikit-learn's hook: `evaluate_candidates` cross-validates configurations and returns all results so far."""
         for name, value in (("trials", self.trials), ("batch", self.batch)):
             if value < 1:
-                raise OptionError(f"must be at least 1, got {value!r}.", name)
+                raise OptionError(f"{name} must be at least 1, got {value!r}.", name)
         self.study_ = study = Study(
             self.space,
             {"score": "maximize"},
@@ -90,8 +90,11 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
                 if "fits failed" not in str(error):
                     raise
                 failure = error
+                reason = (
+                    str(error).strip().splitlines()[-1]
+                )  # the cause, below all that scikit-learn says of it
                 for trial in trials:
-                    study.tell(trial, error=error)
+                    study.tell(trial, error=Failure("crash", reason, str(error)))
                 continue
             for trial, score in zip(trials, self._scores(results)[-len(trials) :], strict=True):
                 if np.isnan(score):
@@ -104,5 +107,5 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
     def _scores(self, results: Mapping[str, Any]) -> Any:
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
         if column not in results:
-            raise OptionError("must name the score to search for, as there are several.", "refit")
+            raise OptionError("refit must name the score to search for, as there are several.", "refit")
         return results[column]
