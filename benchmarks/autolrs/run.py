@@ -64,7 +64,7 @@ FULL = {
         flip=True,
         crop=2,
         device="cpu",
-    ),  # fmt: skip
+    ),
 }
 SIZES = {"quick": QUICK, "full": FULL}
 SEEDS = {"digits": 10, "text": 10, "fashion": 10, "cifar": 1}
