@@ -21,6 +21,7 @@ from autosearch.runners.ray.deaths import known_to_tune
 from autosearch.runners.ray.desk import Desk, DeskCallback, DeskSearcher, DeskStopper
 from autosearch.runners.ray.messages import KEY, Setup
 from autosearch.runners.ray.planner import Planner
+from autosearch.runners.ray.reuse import processes_kept
 from autosearch.runners.ray.session import RaySession, quiet_tune, slots
 from autosearch.runners.ray.worker import work
 
@@ -55,7 +56,13 @@ class RayRunner:
         study.set_workers(workers)
         store = CheckpointStore(study, self._settings.output, self._settings.keep.checkpoints)
         planner = Planner(study, workers)
-        with Interrupts() as interrupts, quiet_tune(), known_to_tune(), self._scratch() as scratch:
+        with (
+            Interrupts() as interrupts,
+            quiet_tune(),
+            known_to_tune(),
+            processes_kept(),
+            self._scratch() as scratch,
+        ):
             setup = self._setup(study, objective, scratch)
             reference = ray.put(setup)
             for generation in itertools.count():

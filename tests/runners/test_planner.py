@@ -104,6 +104,43 @@ def test_with_one_worker_nothing_is_made_ahead() -> None:
     assert len(searcher.seen) == asked
 
 
+def test_where_making_one_takes_too_long_it_is_made_while_all_workers_are_busy_and_used_at_once() -> None:
+    searcher = Searcher()
+    study, planner = make(searcher, 2)
+    first, _second = planner.next(2, idle=True)
+    planner._seconds = 100.0
+    planner.prepare()
+    searcher.gate.clear()
+    time.sleep(0.05)
+    planner.prepare()
+    study.tell(first, 1.0)
+    planner.prepare()
+    assert len(searcher.seen) == 2
+    planner._seconds = 100.0  # as if it had taken long
+    (third,) = planner.next(1, idle=False)
+    assert third.config["x"] == 0.02
+    assert third.info["stale"] == 1
+    assert third.seen == third.event - 1
+
+
+def test_one_made_ahead_is_made_anew_where_a_trial_has_begun_since() -> None:
+    searcher = Searcher()
+    study, planner = make(searcher, 3)
+    planner.next(2, idle=True)
+    planner._seconds = 100.0
+    planner.prepare()
+    study.start([Suggestion({"x": 0.5})])
+    for _ in range(2):
+        time.sleep(0.05)
+        planner._seconds = 100.0
+        planner.prepare()
+    time.sleep(0.05)
+    planner._seconds = 100.0
+    (trial,) = planner.next(1, idle=False)
+    assert trial.config["x"] == 0.03
+    assert len(searcher.seen) == 3
+
+
 def test_an_exhausted_searcher_is_asked_again_after_news_only() -> None:
     study, planner = make(Searcher(), 2, budget={"trials": 1})
     (only,) = planner.next(2, idle=True)

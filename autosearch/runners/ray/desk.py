@@ -227,7 +227,8 @@ class Desk:
     @guarded(None)
     def on_tick(self) -> None:
         """Called some ten times a second."""
-        self._notice_end()
+        if not self._notice_end() and len(self._seats) == self._slots:
+            self._planner.prepare()
         if self.cut:
             # Otherwise Tune waits some seconds for processes that do not listen.
             for seat in self._seats.values():

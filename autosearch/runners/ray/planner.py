@@ -2,7 +2,8 @@
 
 The thread gets a snapshot of the history and gives suggestions back; only the driver's thread touches the study.
 A suggestion made before the latest event is *stale*. It is thrown away and asked for again, but where a worker would
-wait for that longer than 2 % of the median trial (one second at most), it is used and says so in its `info`. With
+wait for that longer than 2 % of the median trial (one second at most), it is used and says so in its `info`. Where the
+latest suggestion took longer than that to make, the next one is made while all workers are busy, and used at once. With
 one worker nothing is made ahead: each suggestion then is a function of the whole history.
 """
 
@@ -63,7 +64,7 @@ class Planner:
         if self.exhausted:
             return []
         self._waiting_since = self._waiting_since or time.monotonic()
-        plan = self._fresh(n, wait_s=0.1 if idle else _QUICK_S) or self._acceptable()
+        plan = self._ahead() or self._fresh(n, wait_s=0.1 if idle else _QUICK_S) or self._acceptable()
         if plan is None:
             return []
         self._spare = None
@@ -74,9 +75,35 @@ class Planner:
         return self._study.start(self._marked(plan), seen=plan.events)
 
     def prepare(self) -> None:
-        """Make suggestions ahead, where making them takes longer than a worker may wait. Call when trials end."""
-        if self._workers > 1 and self._future is None and self._seconds > self._patience():
+        """Make a suggestion ahead, where making one takes longer than a worker may wait.
+
+        Call when a trial ends, and while all workers are busy.
+        """
+        if self._workers == 1 or not self._slow:
+            return
+        self._collect()
+        if self._future is None and not self._up_to_date:
             self._submit(1)
+
+    @property
+    def _slow(self) -> bool:
+        """Whether a worker would wait too long for a fresh suggestion, if it takes as long as the latest."""
+        return self._seconds > self._patience()
+
+    @property
+    def _up_to_date(self) -> bool:
+        """Whether the latest stale plan knows of every trial: one begun since would be repeated."""
+        return self._spare is not None and self._spare.trials == len(self._study.history)
+
+    def _collect(self) -> None:
+        self._spare = self._finished(0.0) or self._spare
+
+    def _ahead(self) -> Plan | None:
+        """What was made while all workers were busy, if a fresh one would keep this one waiting too long."""
+        if not self._slow:
+            return None
+        self._collect()
+        return self._usable()
 
     def _fresh(self, n: int, wait_s: float) -> Plan | None:
         """A plan that has seen everything, if there is one within `wait_s`; else one is being made."""
@@ -93,13 +120,17 @@ class Planner:
 
     def _acceptable(self) -> Plan | None:
         """The latest stale plan, where waiting for a fresh one costs more than it is worth."""
-        plan, since = self._spare, self._waiting_since
-        if plan is None or since is None or self._workers == 1 or not plan.suggestions:
+        since = self._waiting_since
+        if since is None or time.monotonic() - since < self._patience():
+            return None
+        return self._usable()
+
+    def _usable(self) -> Plan | None:
+        """The latest stale plan, if what it suggests may still be run."""
+        plan = self._spare
+        if plan is None or not self._up_to_date or self._workers == 1 or not plan.suggestions:
             return None
         history = self._study.history
-        # A trial begun since would be repeated: the plan did not know of it.
-        if plan.trials != len(history) or time.monotonic() - since < self._patience():
-            return None
         thawable = all(
             s.resume is None or history[s.resume].state is State.PAUSED for s in plan.suggestions
         ) and all(s.parent is None or history[s.parent].checkpoint for s in plan.suggestions)
