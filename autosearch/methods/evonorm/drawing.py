@@ -2,16 +2,18 @@
 
 import html
 from collections import defaultdict
+from collections.abc import Sequence
 
 from autosearch.core import History, SpaceError, Trial
 from autosearch.core.ranking import best_trials
 from autosearch.methods.evonorm.graphs import INITIAL, Graph
+from autosearch.methods.evonorm.layout import layout
 from autosearch.methods.evonorm.source import formula, to_source
 from autosearch.methods.evonorm.space import layer_group
 from autosearch.reporting.material import Code, Section, Table
 
 _SHOWN = 10
-_STEP_X, _STEP_Y, _BOX_X, _BOX_Y, _MARGIN = 132, 78, 104, 38, 28
+_STEP_X, _STEP_Y, _BOX_X, _BOX_Y, _MARGIN, _TOP = 120, 78, 104, 38, 20, 68
 _FILLS = {"initial": "#eef2f6", "elementwise": "#dcebf8", "aggregation": "#fde7cf", "output": "#d9f0dc"}
 
 
@@ -68,28 +70,20 @@ def layer_of(history: History, trial: Trial) -> Graph | None:
 
 def graph_svg(graph: Graph, title: str = "") -> str:
     """The living part of a graph as an SVG document, from its inputs at the top to its output at the bottom."""
-    level = dict.fromkeys((name for name in INITIAL if name in graph.active), 0)
-    for name, node in graph.steps:
-        level[name] = 1 + max(level[i] for i in node.inputs)
-    rows: dict[int, list[str]] = defaultdict(list)
-    for name, row in level.items():
-        rows[row].append(name)
-    widest = max(map(len, rows.values()))
-    width = 2 * _MARGIN + widest * _STEP_X
-    height = 2 * _MARGIN + 24 + len(rows) * _STEP_Y
-    spot = {
-        name: (width / 2 + (i - (len(names) - 1) / 2) * _STEP_X, _MARGIN + 44 + row * _STEP_Y)
-        for row, names in rows.items()
-        for i, name in enumerate(names)
-    }
-    lines = [
-        f'<path d="{_arrow(spot[source], spot[name])}" fill="none" stroke="#8a95a1" marker-end="url(#tip)"/>'
-        for name, node in graph.steps
-        for source in node.inputs
-    ]
-    boxes = [_box(graph, name, spot[name], last=name == graph.steps[-1][0]) for name in level]
+    places = layout(graph, _STEP_X)
+    width = 2 * _MARGIN + places.width
+    height = _TOP + (places.rows - 1) * _STEP_Y + _BOX_Y / 2 + _MARGIN
+    spot = {name: (_MARGIN + x, _TOP + row * _STEP_Y) for name, (x, row) in places.boxes.items()}
+    lines = []
+    for source, target, lanes in places.lines:
+        first = places.boxes[source][1] + 1
+        between = [(_MARGIN + x, _TOP + row * _STEP_Y) for row, x in enumerate(lanes, start=first)]
+        path = _line([spot[source], *between, spot[target]])
+        lines.append(f'<path d="{path}" fill="none" stroke="#8a95a1" marker-end="url(#tip)"/>')
+    boxes = [_box(graph, name, at, last=name == graph.steps[-1][0]) for name, at in spot.items()]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" '
         'font-family="sans-serif" font-size="13" fill="#26303a">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#8a95a1"/></marker></defs>'
@@ -98,11 +92,17 @@ def graph_svg(graph: Graph, title: str = "") -> str:
     )
 
 
-def _arrow(source: tuple[float, float], target: tuple[float, float]) -> str:
-    """From the lower edge of one box to the upper edge of another, bent where rows lie between."""
-    (x1, y1), (x2, y2) = (source[0], source[1] + _BOX_Y / 2), (target[0], target[1] - _BOX_Y / 2)
-    bend = (y2 - y1) / 2
-    return f"M{x1:.0f},{y1:.0f} C{x1:.0f},{y1 + bend:.0f} {x2:.0f},{y2 - bend:.0f} {x2:.0f},{y2:.0f}"
+def _line(spots: Sequence[tuple[float, float]]) -> str:
+    """From the lower edge of the first box to the upper edge of the last, straight past the boxes of rows between."""
+    (x, y), parts = spots[0], [f"M{spots[0][0]:.0f},{spots[0][1] + _BOX_Y / 2:.0f}"]
+    for i, (to_x, to_y) in enumerate(spots[1:], start=2):
+        begin, end = y + _BOX_Y / 2, to_y - _BOX_Y / 2
+        middle = (begin + end) / 2
+        parts.append(f"C{x:.0f},{middle:.0f} {to_x:.0f},{middle:.0f} {to_x:.0f},{end:.0f}")
+        if i < len(spots):
+            parts.append(f"V{to_y + _BOX_Y / 2:.0f}")
+        x, y = to_x, to_y
+    return " ".join(parts)
 
 
 def _box(graph: Graph, name: str, at: tuple[float, float], *, last: bool) -> str:

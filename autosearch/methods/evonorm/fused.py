@@ -196,7 +196,8 @@ def _affine(z: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.
     numbers = [t.to(z.dtype).expand(n, c).reshape(-1) for t in (scale, shift)]
     fixed = z.new_zeros(n * c), z.new_ones(n * c)
     rows = z.view(1, n * c, h, w)
-    return torch.native_batch_norm(rows, *numbers, *fixed, False, 0.0, 0.0)[0].view_as(z)
+    mapped: torch.Tensor = torch.ops.aten.native_batch_norm(rows, *numbers, *fixed, False, 0.0, 0.0)[0]
+    return mapped.view_as(z)
 
 
 def _sums(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

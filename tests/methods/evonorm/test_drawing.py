@@ -16,6 +16,7 @@ from autosearch.core import OptionError, Study
 from autosearch.methods.evonorm.drawing import graph_svg, layer_drawings, layer_section
 from autosearch.methods.evonorm.graph_layer import GraphLayer
 from autosearch.methods.evonorm.graphs import PUBLISHED, Graph, published, random_graph
+from autosearch.methods.evonorm.layout import layout
 from autosearch.methods.evonorm.source import formula, to_source
 from autosearch.reporting.material import Code
 
@@ -78,6 +79,25 @@ def test_the_drawing_holds_every_living_node_and_edge() -> None:
     assert sorted(texts[1:]) == sorted(["x", "v1", *(node.operation for _, node in graph.steps)])
     edges = root.findall(f"{space}path")
     assert len(edges) == sum(len(node.inputs) for _, node in graph.steps)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_and_boxes_of_a_row_keep_apart(seed: int) -> None:
+    graph = random_graph(np.random.default_rng(seed), 10, batch_statistics=True)
+    places = layout(graph, 120.0)
+    half: dict[int, list[tuple[float, float]]] = {row: [] for row in range(places.rows)}
+    for x, row in places.boxes.values():
+        half[row].append((x, 60.0))
+    for source, target, lanes in places.lines:
+        rows = range(places.boxes[source][1] + 1, places.boxes[target][1])
+        assert len(lanes) == len(rows)
+        for x, row in zip(lanes, rows, strict=True):
+            half[row].append((x, 12.0))
+    for items in half.values():
+        items.sort()
+        for (x, a), (y, b) in zip(items, items[1:], strict=False):
+            assert y - x >= a + b - 1e-6
+        assert not items or (items[0][0] >= 0 and items[-1][0] <= places.width)
 
 
 def test_the_report_shows_the_best_layers_and_why_others_were_turned_away(tmp_path: Path) -> None:
