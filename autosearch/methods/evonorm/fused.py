@@ -2,7 +2,8 @@
 
 Each reads its features in as few passes as torch's own kernels allow: those of group norm and batch norm hold the
 statistics, the maps a x + b with numbers a and b for each channel of each example, and pairs of sums over space that a
-chain of plain operations would make one after the other. Where somebody differentiates the gradient itself, the plain
+chain of plain operations would make one after the other. Arrays are written over as soon as nobody needs them: to get a
+fresh one from the system takes longer than an operation. Where somebody differentiates the gradient itself, the plain
 form takes over.
 
 Symbols as in `functional`; besides dy the gradient of the output, dx that of x, K the elements of a channel of one
@@ -18,8 +19,11 @@ from torch.nn import functional
 from autosearch.methods.evonorm.functional import batch_variance, evonorm_b, evonorm_s, widened
 
 _SPACE = (2, 3)
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
-_threshold_backward = torch.ops.aten.threshold_backward.default
+_batch_norm = torch.ops.aten.native_batch_norm.out
+_silu = torch.ops.aten.silu.out
+_silu_backward = torch.ops.aten.silu_backward.grad_input
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class FusedS(torch.autograd.Function):
@@ -42,14 +46,13 @@ class FusedS(torch.autograd.Function):
         eps: float,
     ) -> torch.Tensor:
         z = _dense(widened(x))
-        mean, inverse = _group_moments(z, groups, eps, centred=centred)
+        mean, inverse, free = _group_moments(z, groups, eps, centred=centred)
         if v is None:
-            gate, gated = None, functional.silu(z)
+            kept, y = None, _silu(z, out=free)
         else:
-            gate = (z * _wide(v)).sigmoid_()
-            gated = gate * z
-        y = _affine(gated, weight * _spread(inverse, z), bias)
-        kept = None if gate is None else gate.to(x.dtype)
+            gate = torch.mul(z, _wide(v), out=free).sigmoid_()
+            kept, y = gate.to(x.dtype), gate * z
+        y = _affine_(y, weight * _spread(inverse, z), bias)
         ctx.save_for_backward(x, weight, bias, v, kept, inverse, mean)
         ctx.settings = groups, centred, eps
         return y.to(x.dtype)
@@ -69,19 +72,20 @@ class FusedS(torch.autograd.Function):
         r = _spread(inverse, z)
         scale, d_v = weight * r, None
         if v is None:
-            of_dy, a = _sums(dy, functional.silu(z))
-            sloped = torch.ops.aten.silu_backward(dy, z)
+            free = functional.silu(z)
+            of_dy, a = _sums(dy, free)
+            sloped = _silu_backward(dy, z, grad_input=free)
         else:
             s = _dense(widened(gate), z)
             of_dy, steep = dy.sum(_SPACE), dy * z
             a = _sums(steep, s)[1]
-            steep = _sigmoid_backward(steep, s)  # dy x s (1 - s)
+            steep = _sigmoid_backward(steep, s, grad_input=steep)  # dy x s (1 - s)
             d_v = (_sums(steep, z)[1] * scale).sum(0).to(v.dtype)
             sloped = steep.mul_(_wide(v)).addcmul_(dy, s)
         pull = torch.unflatten(a * weight, 1, (groups, -1)).sum(2)
         factor = pull * inverse.pow(3) * (-groups / z[0].numel())
         shift = _spread(-factor * mean, z) if centred else a.new_zeros(())
-        dx = _affine(sloped, scale, shift).addcmul_(z, _wide(_spread(factor, z)))
+        dx = _affine_(sloped, scale, shift).addcmul_(z, _wide(_spread(factor, z)))
         d_weight, d_bias = (a * r).sum(0).to(weight.dtype), of_dy.sum(0).to(bias.dtype)
         return dx.to(x.dtype), d_weight, d_bias, d_v, None, None, None
 
@@ -111,14 +115,14 @@ class FusedB(torch.autograd.Function):
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         z = _dense(widened(x))
-        mean, inverse = _group_moments(z, z.shape[1], eps, centred=True)
+        mean, inverse, free = _group_moments(z, z.shape[1], eps, centred=True)
         own = (inverse.pow(-2) - eps).clamp_(min=0)  # variance over space
         of_batch = own.mean(0) + mean.var(0, unbiased=False)
         variance = of_batch if running is None else widened(running).clone()
         std = (variance + eps).sqrt()
         scale = inverse.reciprocal() if kind == 0 else (own + mean.square() + eps).sqrt()
-        d = _affine(z, _slope(kind, v, scale, std), scale / std).clamp_(min=1)
-        y = _affine(z / d, weight / std, bias)
+        d = _affine_(z, _slope(kind, v, scale, std), scale / std, out=free).clamp_(min=1)
+        y = _affine_(z / d, weight / std, bias)
         ctx.save_for_backward(x, weight, bias, v, running, d, mean, std, scale)
         ctx.settings = kind, eps
         ctx.mark_non_differentiable(variance)
@@ -140,7 +144,7 @@ class FusedB(torch.autograd.Function):
         gain, slope, shift = weight / std, _slope(kind, v, scale, std), scale / std
         q, e = z / d, dy / d
         of_dy, of_gain = _sums(dy, q)
-        f = _threshold_backward(q.mul_(e), d, 1)
+        f = _threshold_backward(q.mul_(e), d, 1, grad_input=q)
         of_f, of_fx = _sums(f, z)
         to_slope, to_shift = -gain * of_fx, -gain * of_f
         to_scale = (to_shift + to_slope if kind == 1 else to_shift) / std
@@ -151,7 +155,7 @@ class FusedB(torch.autograd.Function):
             to_std = -(of_gain * gain + to_slope * slope + to_shift * shift).sum(0) / std
             common = to_std / (std * (z.numel() // z.shape[1]))
             a, b = a + common, b - common * mean.mean(0)
-        dx = _affine(z, a, b).addcmul_(e, _wide(gain)).addcmul_(f, _wide(-gain * slope))
+        dx = _affine_(e, gain, b).addcmul_(z, _wide(a)).addcmul_(f, _wide(-gain * slope))
         d_v = None if v is None else (to_slope / std).sum(0).to(v.dtype)
         d_weight, d_bias = (of_gain / std).sum(0).to(weight.dtype), of_dy.sum(0).to(bias.dtype)
         return dx.to(x.dtype), d_weight, d_bias, d_v, None, None, None
@@ -176,28 +180,32 @@ def _plainly(ctx: Any, form: Callable[[], torch.Tensor], dy: torch.Tensor) -> tu
 
 def _group_moments(
     z: torch.Tensor, groups: int, eps: float, *, centred: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n, groups) mean and 1 / std_g, or 0 and 1 / rms_g where not `centred`."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(n, groups) mean and 1 / std_g, or 0 and 1 / rms_g where not `centred`; and an array like z to write on."""
     n, c, h, w = z.shape
     if centred:
-        _, mean, inverse = torch.native_group_norm(z, None, None, n, c, h * w, groups, eps)
-        return mean, inverse
+        rows = z if z.device.type == "cpu" else z.contiguous()
+        free, mean, inverse = torch.native_group_norm(rows, None, None, n, c, h * w, groups, eps)
+        return mean, inverse, free if free.stride() == z.stride() else torch.empty_like(z)
     squares = torch.linalg.vector_norm(z, dim=_SPACE).square_()
     mean_square = torch.unflatten(squares, 1, (groups, -1)).sum(2) * (groups / z[0].numel())
-    return z.new_zeros(()), (mean_square + eps).rsqrt_()
+    return z.new_zeros(()), (mean_square + eps).rsqrt_(), torch.empty_like(z)
 
 
-def _affine(z: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """The map scale z + shift with (n, c), (c,) or () numbers."""
+def _affine_(
+    z: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The map scale z + shift with (n, c), (c,) or () numbers, written over z or on `out`, which is laid out alike."""
     n, c, h, w = z.shape
+    out = z if out is None else out
     if not _in_rows(z):
-        return (z * _wide(scale)).add_(_wide(shift))
+        return torch.mul(z, _wide(scale), out=out).add_(_wide(shift))
     # Batch norm that evaluates n c channels of mean 0 and variance 1: one pass in place of two.
     numbers = [t.to(z.dtype).expand(n, c).reshape(-1) for t in (scale, shift)]
-    fixed = z.new_zeros(n * c), z.new_ones(n * c)
-    rows = z.view(1, n * c, h, w)
-    mapped: torch.Tensor = torch.ops.aten.native_batch_norm(rows, *numbers, *fixed, False, 0.0, 0.0)[0]
-    return mapped.view_as(z)
+    fixed, unused = (z.new_zeros(n * c), z.new_ones(n * c)), (z.new_empty(0), z.new_empty(0))
+    rows, to = z.view(1, n * c, h, w), out.view(1, n * c, h, w)
+    _batch_norm(rows, *numbers, *fixed, False, 0.0, 0.0, out=to, save_mean=unused[0], save_invstd=unused[1])
+    return out
 
 
 def _sums(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """What people see of a found layer: source that runs by itself, a drawn graph, the report's section."""
 
 import importlib.util
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_lines_and_boxes_of_a_row_keep_apart(seed: int) -> None:
             half[row].append((x, 12.0))
     for items in half.values():
         items.sort()
-        for (x, a), (y, b) in zip(items, items[1:], strict=False):
+        for (x, a), (y, b) in itertools.pairwise(items):
             assert y - x >= a + b - 1e-6
         assert not items or (items[0][0] >= 0 and items[-1][0] <= places.width)
 
