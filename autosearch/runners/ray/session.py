@@ -45,6 +45,8 @@ _TUNE_VARIABLES = {
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e9",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    # Tune imports it, where it is installed, to see whether we use it; its import writes into the home folder.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _SESSION_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
