@@ -21,6 +21,7 @@ PATIENCE_SHARE = 0.02
 PATIENCE_S = 1.0
 # A quick searcher answers within this; results can wait as long.
 _QUICK_S = 0.02
+_LOOK_S = 0.1  # after which Tune asks again
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Planner:
     @property
     def _slow(self) -> bool:
         """Whether a worker would wait too long for a fresh suggestion, if it takes as long as the latest."""
-        return self._seconds > self._patience()
+        wait_s = self._seconds + (_LOOK_S if self._seconds > _QUICK_S else 0.0)
+        return wait_s > self._patience()
 
     @property
     def _up_to_date(self) -> bool:
