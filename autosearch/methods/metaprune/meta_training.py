@@ -8,6 +8,7 @@ Differs from the published code: the sparsity loss is a scalar (its gradient is 
 gamma held constant); losses are means over batches, so `strength` 0.1 stands for its reg = 10 beside a sum over 100.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class DataModel:
     """A trained network that the metanetwork learns from.
 
     Attributes:
-        model: in evaluation mode.
+        model: a copy in evaluation mode, whose parameters take no gradient.
         schema: of its graph.
         groups: of its channels.
     """
@@ -42,12 +43,12 @@ class DataModel:
 
     @classmethod
     def of(cls, model: nn.Module, example_inputs: torch.Tensor) -> "DataModel":
-        """With its graph and its groups traced.
+        """A copy of `model` with its graph and its groups traced.
 
         Raises:
             PruningError: the network cannot be traced.
         """
-        model = model.eval()
+        model = copy.deepcopy(model).eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         return cls(model, trace(model, example_inputs), find_groups(model, example_inputs))

@@ -18,9 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from autosearch.learning.costs import evaluating
 from autosearch.methods.metaprune.schema import NORM, GraphSchema, Slot
 from autosearch.methods.pruning import PruningError
 from autosearch.methods.pruning.attention import AttentionLayout, find_attention, head_count
+from autosearch.methods.pruning.groups import refuse_shared
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -69,16 +71,13 @@ def trace(
         PruningError: the network cannot be traced, or holds an operation or a parameter whose channels are not known;
             it is named.
     """
+    refuse_shared(model)
     layouts = find_attention(model, attention or {})
     tracer = _Tracer(layouts)
     try:
         module = fx.GraphModule(model, tracer.trace(model))
-        with torch.no_grad():
-            modes = [(m, m.training) for m in model.modules()]
-            model.eval()
+        with torch.no_grad(), evaluating(model):
             ShapeProp(module).propagate(example_inputs)
-            for m, mode in modes:
-                m.training = mode
     except Exception as error:
         text = str(error).strip().splitlines()
         raise PruningError(

@@ -131,7 +131,7 @@ def split_attention(model: nn.Module) -> nn.Module:
     plain = copy.deepcopy(model)
     for name, module in list(plain.named_modules()):
         if isinstance(module, nn.MultiheadAttention):
-            _replace(plain, name, SplitAttention(module).train(module.training))
+            replace(plain, name, SplitAttention(module).train(module.training))
     return plain
 
 
@@ -224,10 +224,11 @@ def with_stand_ins(model: nn.Module, layouts: Mapping[str, AttentionLayout]) -> 
     """A copy of `model` with a stand-in for each attention block."""
     changed = copy.deepcopy(model)
     for name, layout in layouts.items():
-        _replace(changed, name, StandIn(changed.get_submodule(name), layout))
+        replace(changed, name, StandIn(changed.get_submodule(name), layout))
     return changed
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where the one called `name` is, in place."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, module)

@@ -19,13 +19,14 @@ import torch
 import torch_pruning
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
 
 from autosearch.learning.costs import run
 from autosearch.methods.pruning.attention import AttentionLayout, find_attention, head_count, with_stand_ins
 from autosearch.methods.pruning.errors import PruningError
+from autosearch.methods.pruning.recurrent import ignored, stand_in_for_recurrent
 from autosearch.methods.pruning.shrink import Slot, shrink, width
-
-_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,15 @@ def find_groups(
     for name in ignore:
         if name not in names:
             raise PruningError(f"ignore: the network has no module {name!r}.")
-    _refuse_shared(model, ignore)
+    refuse_shared(model, ignore)
     layouts = find_attention(model, attention or {})
-    traced = with_stand_ins(model, layouts).eval()
+    try:
+        traced = with_stand_ins(model, layouts).eval()
+    except RuntimeError as error:  # of deepcopy: a module holds a tensor that was computed
+        raise PruningError(f"the network cannot be copied: {str(error).splitlines()[0]}") from error
+    whole = stand_in_for_recurrent(traced, ignore)
     graph = _trace(traced, example_inputs, ignore)
-    found = _channel_groups(traced, graph, layouts, ignore)
+    found = _channel_groups(traced, graph, layouts, ignore, whole)
     found += [
         _heads(name, model.get_submodule(name), layout)
         for name, layout in layouts.items()
@@ -147,7 +152,12 @@ def shapes(output: Any) -> list[tuple[int, ...]]:
     return [shape for value in output for shape in shapes(value)] if isinstance(output, tuple | list) else []
 
 
-def _refuse_shared(model: nn.Module, ignore: Collection[str]) -> None:
+def refuse_shared(model: nn.Module, ignore: Collection[str] = ()) -> None:
+    """Refuse weights that two modules share, unless both are in `ignore`, and weights that are computed from others.
+
+    Raises:
+        PruningError: there are such weights; the module is named.
+    """
     seen: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         first = seen.setdefault(id(parameter), name)
@@ -155,6 +165,16 @@ def _refuse_shared(model: nn.Module, ignore: Collection[str]) -> None:
             raise PruningError(
                 f"{name}: shares its values with {first}; removing channels would separate them. "
                 "List both modules in 'ignore' to leave them whole."
+            )
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            raise PruningError(
+                f"{name}: its weights are computed from others (a parametrisation such as weight_norm); call "
+                "torch.nn.utils.parametrize.remove_parametrizations on it before."
+            )
+        if any(isinstance(p, UninitializedParameter) for p in module.parameters(recurse=False)):
+            raise PruningError(
+                f"{name}: {type(module).__name__} has no weights yet; run the network once before."
             )
 
 
@@ -189,21 +209,17 @@ def _trace(model: nn.Module, inputs: Any, ignore: Collection[str]) -> Any:
     finally:
         for hook in hooks:
             hook.remove()
-    twice = [name for name, count in calls.items() if count > 1 and name not in ignore]
+    joint = [name for name, m in named if isinstance(m, nn.MultiheadAttention) and not ignored(name, ignore)]
+    if joint:
+        raise PruningError(
+            f"{joint[0]}: nn.MultiheadAttention cannot be pruned as it is; take it apart with `split_attention` (as "
+            "`prune` does), or list it in 'ignore' to leave it whole."
+        )
+    twice = [name for name, count in calls.items() if count > 1 and not ignored(name, ignore)]
     if twice:
         raise PruningError(
             f"{twice[0]}: is used {calls[twice[0]]} times in one pass, so its channels have several partners at once. "
             "List it in 'ignore' to leave it whole."
-        )
-    unsupported = [
-        name
-        for name, m in named
-        if isinstance(m, (*_RECURRENT, nn.MultiheadAttention)) and name not in ignore
-    ]
-    if unsupported:
-        kind = type(model.get_submodule(unsupported[0])).__name__
-        raise PruningError(
-            f"{unsupported[0]}: {kind} cannot be pruned. List it in 'ignore' to leave it whole."
         )
     return graph
 
@@ -222,10 +238,15 @@ def _last_axis(parameter: nn.Parameter) -> int:
 
 
 def _channel_groups(
-    model: nn.Module, graph: Any, layouts: Mapping[str, AttentionLayout], ignore: Collection[str]
+    model: nn.Module,
+    graph: Any,
+    layouts: Mapping[str, AttentionLayout],
+    ignore: Collection[str],
+    whole: Collection[str],
 ) -> list[Group]:
     modules = dict(model.named_modules())
     inside = {module for name in ignore if name in modules for module in modules[name].modules()}
+    fixed = {module for name in whole for module in modules[name].modules()}
     names = {module: name for name, module in modules.items()}
     axes = {id(parameter): f"dim{_last_axis(parameter)}" for parameter in model.parameters()}
     found = []
@@ -241,7 +262,8 @@ def _channel_groups(
                 rows.append((Slot(graph._param_to_name[module], axes[id(module)]), item.idxs, item.root_idxs))
             elif module in names and _known(module):  # else an operation such as a concatenation
                 free = free and not (
-                    module in inside and (out or not isinstance(module, _ConvNd | nn.Linear))
+                    module in fixed
+                    or (module in inside and (out or not isinstance(module, _ConvNd | nn.Linear)))
                 )
                 rows.append((Slot(names[module], _axis(module, out=out)), item.idxs, item.root_idxs))
         if free and not names[root].endswith(".enter"):

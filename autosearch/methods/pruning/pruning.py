@@ -5,6 +5,7 @@ import json
 import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from autosearch.methods.pruning.costs import (
 )
 from autosearch.methods.pruning.criteria import Context, Criterion, build_criterion
 from autosearch.methods.pruning.errors import PruningError
-from autosearch.methods.pruning.groups import find_groups
+from autosearch.methods.pruning.groups import Groups, find_groups
 from autosearch.methods.pruning.recalibration import recalibrate
-from autosearch.methods.pruning.selection import Alive, select
+from autosearch.methods.pruning.selection import Alive, least_units, select
 from autosearch.methods.pruning.shrink import Slot, from_json, shrink, to_json
 
 METRICS = ("macs", "params", "latency")
@@ -107,6 +108,7 @@ class PruneOptions:
     scope: str = "global"
     ratios: Mapping[str, float] = field(default_factory=dict)
     steps: int = 1
+    floor: float = 0.5
     min_units: int = 1
     round_to: int = 1
 
@@ -121,6 +123,8 @@ class PruneOptions:
                 )
         if self.scope not in ("global", "layer"):
             raise OptionError(f"scope: global or layer, got {self.scope!r}.", "scope")
+        if not 0 <= self.floor <= 1:
+            raise OptionError(f"floor: in [0, 1], got {self.floor}.", "floor")
         for name in ("steps", "min_units", "round_to"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}: at least 1, got {getattr(self, name)}.", name)
@@ -135,6 +139,7 @@ def prune(  # noqa: PLR0913 - what a user may say, all by name
     scope: str = "global",
     ratios: Mapping[str, float] | None = None,
     steps: int = 1,
+    floor: float = 0.5,
     min_units: int = 1,
     round_to: int = 1,
     ignore: Collection[str] = (),
@@ -156,6 +161,8 @@ def prune(  # noqa: PLR0913 - what a user may say, all by name
         scope: `global` ranks all channels together, `layer` takes the same share of every group.
         ratios: pattern of module names -> share of channels that goes there, beside the target.
         steps: rounds; importance is computed anew after each.
+        floor: with scope `global`, each group keeps at least this share of the channels that scope `layer` would leave
+            it; 0 lets the ranking narrow a layer to `min_units`.
         min_units: channels (or heads) that stay in each group at least.
         round_to: counts of channels left are multiples of it, as some devices like them.
         ignore: modules that stay whole.
@@ -173,7 +180,7 @@ def prune(  # noqa: PLR0913 - what a user may say, all by name
     wanted = {"macs": 0.5} if target is None and not ratios else dict(target or {})
     options = PruneOptions(
         criterion=criterion, target=wanted, scope=scope, ratios=dict(ratios or {}), steps=steps,
-        min_units=min_units, round_to=round_to,
+        floor=floor, min_units=min_units, round_to=round_to,
     )  # fmt: skip
     pruner = Pruner(model, example_inputs, options, ignore=ignore, attention=attention, seed=seed)
     for step in range(1, steps + 1):
@@ -248,13 +255,28 @@ class Pruner:
             target,
             self._shares,
             scope=self.options.scope,
-            fixed=self._ratios(part),
-            min_units=self.options.min_units,
+            fixed=self._fixed(part),
+            least=self._least,
             round_to=self.options.round_to,
         )
         self.model = shrink(self.model, self.groups.kept(alive))
         self.groups = self.groups.narrowed(alive)
         self.kept = self._original.kept(self.alive)
+
+    @cached_property
+    def _least(self) -> list[int]:
+        """Units that stay in each group at least."""
+        options = self.options
+        if options.scope != "global" or not options.floor or not options.target:
+            return [options.min_units] * len(self._original.groups)
+        return least_units(
+            self._original,
+            options.target,
+            lambda alive: self._left(alive, self._dense, self._original),
+            fixed=self._named(1.0),
+            floor=options.floor,
+            low=options.min_units,
+        )
 
     def restore(self, alive: Sequence[Sequence[int]]) -> None:
         """Take the shape that `alive` of a pruner of the same network described; its weights are the original's.
@@ -273,21 +295,26 @@ class Pruner:
         """The network as it now is, with its costs counted and measured."""
         return Pruned(self.model, self.kept, self.before, self._costs())
 
-    def _ratios(self, part: float) -> dict[str, int]:
-        """Units that go from the groups that the ratios name."""
+    def _named(self, part: float) -> dict[str, int]:
+        """Units of the original that go from the groups that the ratios name."""
         wanted = {}
         for pattern, ratio in self.options.ratios.items():
             if not 0 <= ratio < 1:
                 raise PruningError(f"ratios.{pattern}: a share of channels in [0, 1), got {ratio}.")
-            pairs = zip(self.groups.groups, self._original.groups, strict=True)
-            matched = [(now, first) for now, first in pairs if fnmatch.fnmatchcase(now.name, pattern)]
+            matched = [group for group in self._original.groups if fnmatch.fnmatchcase(group.name, pattern)]
             if not matched:
-                names = ", ".join(group.name for group in self.groups.groups)
+                names = ", ".join(group.name for group in self._original.groups)
                 raise PruningError(f"ratios.{pattern}: no group of that name. There are {names}.")
-            for now, first in matched:
-                gone = int((1 - (1 - ratio) ** part) * len(first) + _ROUNDING)
-                wanted[now.name] = max(0, gone - (len(first) - len(now)))
+            for group in matched:
+                wanted[group.name] = int((1 - (1 - ratio) ** part) * len(group) + _ROUNDING)
         return wanted
+
+    def _fixed(self, part: float) -> dict[str, int]:
+        """Units that still go from them."""
+        named = self._named(part)
+        pairs = zip(self.groups.groups, self._original.groups, strict=True)
+        gone = {first.name: len(first) - len(now) for now, first in pairs}
+        return {name: max(0, count - gone[name]) for name, count in named.items()}
 
     @property
     def alive(self) -> list[list[int]]:
@@ -295,11 +322,14 @@ class Pruner:
         return [list(group.ids) for group in self.groups.groups]
 
     def _shares(self, alive: Alive) -> Mapping[str, float]:
-        ids = [[group.ids[u] for u in stay] for group, stay in zip(self.groups.groups, alive, strict=True)]
+        return self._left(alive, self.model, self.groups)
+
+    def _left(self, alive: Alive, model: nn.Module, groups: Groups) -> Mapping[str, float]:
+        """Cost shares of a choice among the `groups` of `model`."""
+        ids = [[group.ids[u] for u in stay] for group, stay in zip(groups.groups, alive, strict=True)]
         left = self._estimate.shares(ids)
         if "latency" in self.options.target:
-            small = shrink(self.model, self.groups.kept(alive))
-            left["latency"] = latency_share(small, self._dense, self._inputs)
+            left["latency"] = latency_share(shrink(model, groups.kept(alive)), self._dense, self._inputs)
         return left
 
     def _costs(self) -> dict[str, float]:

@@ -57,6 +57,7 @@ class PruneTask:
         scope: global or layer.
         ratios: pattern of module names -> share of channels that goes there.
         steps: rounds of pruning, with training after each.
+        floor: in [0, 1]: how far a global ranking may narrow a group, see `autosearch.prune`.
         min_units: channels or heads that stay in each group.
         round_to: counts of channels left are multiples of it.
         ignore: modules that stay whole.
@@ -77,6 +78,7 @@ class PruneTask:
     scope: str = "global"
     ratios: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1
+    floor: float = 0.5
     min_units: int = 1
     round_to: int = 1
     ignore: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ class PruneTask:
             scope=self.scope,
             ratios=ratios,
             steps=self.steps,
+            floor=self.floor,
             min_units=self.min_units,
             round_to=self.round_to,
         )

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from autosearch.methods.pruning import find_groups
+from autosearch.methods.pruning.attention import split_attention
 from autosearch.tasks.models import IMAGE_MODELS, LANGUAGE_MODELS, build_model
 
 
@@ -87,3 +89,15 @@ def network(name, seed=0):
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.eval(), inputs
+
+
+def traced(name):
+    """The same with attention taken apart, and its groups."""
+    model, inputs = network(name)
+    model = split_attention(model)
+    return model, inputs, find_groups(model, inputs)
+
+
+def half(groups):
+    """Every second unit of each group."""
+    return [range(0, len(group), 2) for group in groups.groups]

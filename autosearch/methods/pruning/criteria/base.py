@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from autosearch.core import plugins
-from autosearch.core.errors import OptionError
+from autosearch.core.errors import OptionError, ResolveError
 from autosearch.methods.pruning.groups import Group, Groups, Member
 from autosearch.space import did_you_mean
 
@@ -66,6 +66,8 @@ def criterion(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def build_criterion(given: "str | Mapping[str, Any] | Criterion") -> Criterion:
     """A criterion from a name, `{method: NAME, …options}`, or an object, which is returned.
 
+    A name is one of `CRITERIA`, of an entry point `autosearch.criteria`, or `package.module:Class`.
+
     Raises:
         OptionError: unknown name, or an option that the criterion does not take.
     """
@@ -73,13 +75,28 @@ def build_criterion(given: "str | Mapping[str, Any] | Criterion") -> Criterion:
         return given
     options = {} if isinstance(given, str) else dict(given)
     name = given if isinstance(given, str) else options.pop("method", None)
-    if not isinstance(name, str) or name not in CRITERIA:
-        hint = did_you_mean(str(name), CRITERIA)
-        raise OptionError(f"unknown criterion {name!r}.{hint} Known: {', '.join(CRITERIA)}.", "criterion")
-    problems = plugins.check_options(CRITERIA[name], options)
+    made = _named(name)
+    problems = plugins.check_options(made, options)
     if problems:
         raise OptionError(f"criterion.{problems[0].option}: {problems[0]}", "criterion")
-    return CRITERIA[name](**plugins.coerce_options(CRITERIA[name], options))
+    return made(**plugins.coerce_options(made, options))
+
+
+def _named(name: Any) -> Callable[..., Criterion]:
+    if name in CRITERIA:
+        return CRITERIA[name]
+    if isinstance(name, str) and (":" in name or name in plugins.registered("criteria")):
+        try:
+            found: Callable[..., Criterion] = plugins.load("criteria", name)
+        except ResolveError as error:
+            raise OptionError(f"criterion: {error}", "criterion") from error
+        return found
+    known = [*CRITERIA, *plugins.registered("criteria")]
+    raise OptionError(
+        f"unknown criterion {name!r}.{did_you_mean(str(name), known)} Known: {', '.join(known)}; or your own "
+        "as package.module:Class.",
+        "criterion",
+    )
 
 
 # -- weights of units ----------------------------------------------------------------------------------------
