@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autosearch.core import Job, OptionError, RunSettings, State, Study
+from autosearch.core import History, Job, OptionError, Problem, RunSettings, State, Study
+from autosearch.core.plugins import build
 from autosearch.core.stages import run_stages
 from autosearch.methods.robot.pool import Pool
 from autosearch.methods.robot.scoring import Scoring, read_scores, scoring_stage
@@ -76,6 +77,14 @@ def test_a_stage_goes_on_with_the_blocks_that_are_missing(table: TableTask, tmp_
         assert len(second.history.stages["scores"]) == scored
         assert second.history[0].info["arm"] == "opening"
         assert "notes" not in second.history[0].info
+
+
+def test_every_block_of_a_large_pool_is_scored() -> None:
+    task = ImageClassification(dataset="digits", model="nasbench201", epochs=1)
+    stage = scoring_stage(task, POOL, SCORING)
+    suggestions = build("searchers", stage.searcher).suggest(History(Problem(stage.space, ())), 1000)
+    assert [s.config["block"] for s in suggestions] == list(range(len(POOL) // 2))
+    assert stage.budget.trials == len(suggestions)
 
 
 def test_architectures_are_trained_down_the_ranking_of_a_metric(table: TableTask) -> None:
