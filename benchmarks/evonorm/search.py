@@ -36,20 +36,20 @@ HERE = Path(__file__).parent
 LIBRARIES = ("torch", "numpy", "botorch")
 ANCHORS = ("plain", "residual")
 HELD_OUT = "inverted"
-STEPS = 100
-REJECTION = {"quality_steps": 50, "stability_steps": 20}
+STEPS = 60
+REJECTION = {"quality_steps": 40, "stability_steps": 20}
 DATA: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits"},
     "fashion": {"dataset": "fashion_mnist", "image_size": 14, "train_size": 6000, "val_size": 1000},
 }
-SECONDS = {"quick": {"digits": 70, "fashion": 100}, "full": {"digits": 600, "fashion": 900}}
+SECONDS = {"quick": {"digits": 40, "fashion": 60}, "full": {"digits": 600, "fashion": 900}}
 SEEDS = {"quick": 5, "full": 10}
 POPULATION, TOURNAMENT, CHILDREN = 6, 4, 16
 SHARES = (0.25, 0.5, 0.75, 1.0)
 Row = dict[str, Any]
 
 TRANSFER = {"quick": 5, "full": 10}
-TRANSFER_STEPS = {64: 200, 4: 800}
+TRANSFER_STEPS = {64: 150, 4: 500}
 RIVALS = ("batch norm, ReLU", *VARIANTS)
 
 

@@ -14,11 +14,11 @@ from autosearch.searchers.evolution import EvolutionSearcher
 from autosearch.space.subspace import Group
 
 if TYPE_CHECKING:
-    from autosearch.searchers.bayesian import Surrogate
     from autosearch.space import Config
 
-_FITTED = 300  # newest trials that the surrogate learns from: a fit costs their cube
-_LEAST = 5  # trained layers before the surrogate has a say
+_FITTED = 200  # newest trials that the surrogate learns from: a fit costs their cube
+_LEAST = 3  # trained and rejected layers each before the surrogate has a say; twice as many for values
+_DOUBT = 0.05  # least probability to pass: no kind of layer is given up for good
 _TRIES = 32  # children for each that is wanted: nine of ten random graphs fail the static check
 
 
@@ -29,9 +29,9 @@ class EvoNormSearcher(EvolutionSearcher):
     are not trained twice. Rejected layers are no parents. As in the paper a mutation may change dead nodes alone, and
     the two that follow each other may undo each other; a child that equals a trial's layer is drawn again.
 
-    The surrogate is this project's addition: of several children it picks the one with the largest expected
-    improvement of a Gaussian process over what is known of trained and rejected layers (see `features`); children
-    that fail the static check are not considered.
+    The surrogate is this project's addition: of several children it picks the one with the largest product of the
+    probability to pass the checks and the expected improvement, by two Gaussian processes over what is known of layers
+    without training them (see `features`); children that fail the static check are not considered.
 
     Args:
         population: trained layers before the first child.
@@ -134,35 +134,41 @@ class EvoNormSearcher(EvolutionSearcher):
                 able.append((child, graph))
             if len(able) == wanted:
                 break
-        model = self._fitted(history, group) if len(able) > n else None
-        if model is None:
+        scores = self._promise(history, group, [graph for _, graph in able]) if len(able) > n else None
+        if scores is None:
             return [child for child, _ in able[:n]]
-        gains = model.log_ei(np.array([features(graph) for _, graph in able]))
         found = []
-        for i in np.argsort(-gains, kind="stable")[:n]:
+        for i in np.argsort(-scores, kind="stable")[:n]:
             child = able[i][0]
-            info = {**child.info, "of": len(able), "log_ei": float(gains[i])}
+            info = {**child.info, "of": len(able), "promise": float(scores[i])}
             found.append(dataclasses.replace(child, info=info))
         return found
 
-    def _fitted(self, history: History, group: Group) -> "Surrogate | None":
-        """A process over the trained and the rejected layers; None where too few were trained."""
+    def _promise(self, history: History, group: Group, children: Sequence[Graph]) -> np.ndarray | None:
+        """Log of the expected gain of training each child: probability to pass times expected improvement.
+
+        None where too few layers are known; without the improvement where too few were trained.
+        """
         from autosearch.searchers.bayesian import Surrogate
 
-        trained = self.living(history)
-        if len(trained) < _LEAST:
-            return None
-        values = np.array([trial.values for trial in trained])
-        means = values.mean(axis=1)
+        trained = {t.number: t for t in self.living(history)}
         rejected = [t for t in history.finished if t.state is State.STOPPED and "rejected" in t.data]
-        # What fails is as bad as the worst that was trained: a step down would be all that the process learns.
-        known = {trial.number: float(mean) for trial, mean in zip(trained, means, strict=True)}
-        known |= {trial.number: float(means.max()) for trial in rejected}
-        numbers = sorted(known)[-_FITTED:]
-        graphs = [Graph.from_config(group.inner(history[number].config)) for number in numbers]
-        able = [i for i, graph in enumerate(graphs) if works(graph)]
-        X = np.array([features(graphs[i]) for i in able])
-        return Surrogate.fit(X, np.array([known[numbers[i]] for i in able]))
+        known = sorted([*trained.values(), *rejected], key=lambda t: t.number)[-_FITTED:]
+        pairs = [(t, Graph.from_config(group.inner(t.config))) for t in known]
+        pairs = [(trial, graph) for trial, graph in pairs if works(graph)]
+        passed = np.array([trial.number in trained for trial, _ in pairs], dtype=bool)
+        if passed.sum() < _LEAST or (~passed).sum() < _LEAST:
+            return None
+        X, among = (
+            np.array([features(graph) for _, graph in pairs]),
+            np.array([features(g) for g in children]),
+        )
+        failing, _ = Surrogate.fit(X, (~passed).astype(float)).predict(among)
+        scores: np.ndarray = np.log(np.clip(1 - failing, _DOUBT, 1.0))
+        if passed.sum() >= 2 * _LEAST:
+            means = [float(np.mean(trial.values)) for trial, _ in pairs if trial.values]
+            scores = scores + Surrogate.fit(X[passed], np.array(means)).log_ei(among)
+        return scores
 
     # -- the re-ranking ------------------------------------------------------------------------------------
 
