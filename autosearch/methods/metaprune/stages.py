@@ -135,10 +135,17 @@ class Choice:
     """How good a state of the metanetwork is: a held-out data model is changed, trained a little, pruned and measured.
 
     Reports `auc`, the area under validation quality over speed-up, and the quality at each.
+
+    Attributes:
+        task: that trains what is left.
+        options: of the metanetwork and its training.
+        pruning: how; the targets are the speed-ups.
+        histories: of finished stages.
     """
 
     task: TrainingTask
     options: MetaOptions
+    pruning: PruneOptions = dataclasses.field(default_factory=PruneOptions)
     histories: Mapping[str, History] = dataclasses.field(default_factory=dict)
 
     reusable: ClassVar[bool] = True
@@ -186,8 +193,9 @@ class Choice:
         self._train(easier, self.options.settle, seed)
         found = []
         for speed_up in self.options.speed_ups:
-            pruner = Pruner(easier, scored[0][0], PruneOptions(target={"macs": 1 / speed_up}))
-            pruner.step(1.0)
+            options = dataclasses.replace(self.pruning, target={"macs": 1 / speed_up}, ratios={}, steps=1)
+            pruner = Pruner(easier, scored[0][0], options, seed=seed % 2**31)
+            pruner.step(1.0, scored, self.task.loss())
             recalibrate(pruner.model, scored)
             found.append(self._train(pruner.model, 1, seed))
         return found

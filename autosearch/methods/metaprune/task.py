@@ -85,7 +85,7 @@ class MetaPruneTask(PruneTask):
             Stage(
                 "choice",
                 epochs,
-                Choice(after, options),
+                Choice(after, options, self.options),
                 "grid",
                 Budget(trials=len(options.choices)),
                 (Goal("auc", maximize=True),),

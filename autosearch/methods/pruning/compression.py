@@ -20,6 +20,7 @@ from autosearch.tasks.training import Loss
 if TYPE_CHECKING:
     from autosearch.methods.pruning.task import PruneTask
 
+_LATENCY_S = 0.05  # some hundred passes of a small network: the median is steady
 _SCORED = 8  # batches that criteria and statistics of normalisation are measured on
 
 
@@ -108,7 +109,7 @@ class Compression:
             network=self._pruner.model,
             around=self._sparse if first else self._taught,
         )
-        self._latency = measure_latency(self._pruner.model, self._example, seconds=0.2)
+        self._latency = measure_latency(self._pruner.model, self._example, seconds=_LATENCY_S)
 
     def _taught(self, loss: Loss) -> Loss:
         if not self.task.distill:

@@ -7,6 +7,7 @@ import torch_pruning
 from methods.pruning.networks import network
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 from autosearch.methods.metaprune import (
     DataModel,
@@ -320,13 +321,15 @@ def test_meta_training_lowers_its_loss_and_goes_on_where_it_stopped():
 
 def test_data_models_are_not_changed_by_meta_training():
     model, inputs = chain()
+    model.train()
     data = DataModel.of(model, inputs)
     before = [p.clone() for p in model.parameters()]
     MetaTrainer(made(data.schema), ce, lr=0.1).train_epoch(
         [data], [(inputs, torch.zeros(6, dtype=torch.long))]
     )
     assert all(torch.equal(x, y) for x, y in zip(before, model.parameters(), strict=True))
-    assert all(p.grad is None for p in model.parameters())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert all(module.training for module in model.modules())
 
 
 # -- faults --------------------------------------------------------------------------------------------------
@@ -350,6 +353,16 @@ class Twice(nn.Module):
         return self.b(self.a(self.a(x)))
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
 class Free(nn.Module):
     def __init__(self):
         super().__init__()
@@ -364,13 +377,17 @@ class Free(nn.Module):
     [
         (Deciding(), "cannot be traced by torch.fx"),
         (Twice(), "a: is used twice"),
+        (Tied(), r"b\.weight: shares its values with a\.weight"),
+        (nn.Sequential(weight_norm(nn.Linear(3, 2))), "0: its weights are computed from others"),
         (Free(), "scale: no channels of the trace hold this parameter"),
         (nn.Sequential(nn.Linear(3, 4), nn.Bilinear(3, 4, 2)), "cannot be traced"),
     ],
 )
 def test_networks_without_a_graph_are_refused_by_name(model, message):
+    model.train()
     with pytest.raises(PruningError, match=message):
         trace(model, torch.randn(2, 3))
+    assert all(module.training for module in model.modules())
 
 
 def test_a_state_of_another_network_is_refused():
