@@ -7,11 +7,7 @@ StudyFile.run() -> Study       run until its budget is spent
 
 import contextlib
 import functools
-import importlib.metadata
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -53,10 +49,9 @@ from autosearch.reporting.publication import Publication
 from autosearch.space import SearchSpace, nest
 from autosearch.spec import StudySpec, load_spec, read_value
 from autosearch.spec.locating import locate_study
+from autosearch.spec.origin import origin, versions
 from autosearch.spec.study_spec import LastSpec, RunSpec
 from autosearch.spec.writing import write_yaml
-
-VERSIONED = ("autosearch", "torch", "optuna", "ray", "botorch", "numpy")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> "StudyFile":
@@ -500,44 +495,3 @@ class StudyFile:
             return
         job = open_stage(study, stage).job(chosen)
         study.record.note("finally", {**done, "metrics": dict(stage.objective.finish(job))})
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def origin(spec: StudySpec) -> dict[str, Json]:
-    """Where a study was started: command, folder, study file, git commit of that folder."""
-    return {
-        "command": sys.argv,
-        "folder": str(Path.cwd()),
-        "study_file": str(spec.path),
-        "git": _git(spec.folder),
-    }
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and cleanliness of the checkout that `folder` lies in, None outside of one."""
-    answers = []
-    for command in (["rev-parse", "HEAD"], ["status", "--porcelain"]):
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *command],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if done.returncode:
-            return None
-        answers.append(done.stdout.strip())
-    return {"commit": answers[0], "clean": not answers[1]}
