@@ -59,7 +59,9 @@ def open_database(url: str, *, writable: bool) -> RDBStorage:
             options: dict[str, Any] = {"connect_args": {"timeout": _SQLITE_BUSY_S}}
         else:
             options = {"pool_pre_ping": True}
-        storage = RDBStorage(url, engine_kwargs=options, skip_table_creation=not writable)
+        if not writable:
+            _check_tables(parsed, shown)
+        storage = _storage(url, options, writable=writable)
     except (sa.exc.SQLAlchemyError, OptunaError, RuntimeError, ImportError) as error:
         if parsed is None:
             raise RecordError(f"storage is no database URL: {error}") from error
@@ -68,6 +70,30 @@ def open_database(url: str, *, writable: bool) -> RDBStorage:
         event.listen(storage.engine, "connect", _sqlite_writer if writable else _sqlite_reader)
         storage.engine.dispose()  # the connection that has checked the tables was not set up
     return storage
+
+
+def _check_tables(url: sa.URL, shown: str) -> None:
+    """Refuse to read what a driver is still making: Optuna would make the rest of it, in the driver's way."""
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            made = sa.inspect(connection).has_table("alembic_version")
+            # What Optuna writes last.
+            made = made and connection.scalar(sa.text("SELECT version_num FROM alembic_version")) is not None
+    finally:
+        engine.dispose()
+    if not made:
+        raise RecordError(f"{shown}: holds no studies.")
+
+
+def _storage(url: str, options: dict[str, Any], *, writable: bool) -> RDBStorage:
+    """Optuna's storage; tried again where another driver makes the tables at the same moment."""
+    for wait in (0.2, 1.0):
+        try:
+            return RDBStorage(url, engine_kwargs=options, skip_table_creation=not writable)
+        except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+            time.sleep(wait)
+    return RDBStorage(url, engine_kwargs=options, skip_table_creation=not writable)
 
 
 def location_of(url: sa.URL) -> str:

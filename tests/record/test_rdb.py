@@ -55,6 +55,34 @@ def edit(folder: Path, change: str) -> None:
 # -- one driver --------------------------------------------------------------------------------------------
 
 
+def test_a_reader_leaves_a_database_alone_that_a_driver_is_still_making(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("CREATE TABLE studies (study_id INTEGER)")
+    connection.close()
+    with pytest.raises(RecordError, match="holds no studies"):
+        read_history(url(tmp_path), "study")
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("studies",)]
+    connection.close()
+
+
+def test_drivers_that_make_the_tables_at_the_same_moment_both_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [sa.exc.IntegrityError("CREATE TABLE", None, Exception("made by another"))]
+    original = rdb.RDBStorage
+
+    def once(*args: Any, **options: Any) -> Any:
+        if refused:
+            raise refused.pop()
+        return original(*args, **options)
+
+    monkeypatch.setattr(rdb, "RDBStorage", once)
+    driver = start(tmp_path)
+    assert not refused
+    driver.record.close()
+
+
 def test_a_second_driver_of_the_study_is_refused(tmp_path: Path) -> None:
     driver = start(tmp_path)
     with pytest.raises(StudyLockedError, match="still open in this process"):
