@@ -344,12 +344,17 @@ class Study:
         return self._ledger.begin(trial)
 
     def import_queue(self) -> None:
-        """Move configurations queued by hand into the record. Called before each suggestion."""
+        """Move configurations queued by hand into the record. Called before each suggestion.
+
+        Those that the budget leaves no trial for wait in their folder for a larger one.
+        """
         if not self.queue:
             return
         known = {trial.info.get("queue") for trial in self.history}
         for item in self.queue.items():
             if item.identity not in known:
+                if self.out_of_trials:
+                    continue
                 try:
                     self.enqueue(item.config(), info={"queue": item.identity})
                 except SpaceError as error:

@@ -310,6 +310,19 @@ def test_a_queued_configuration_runs_next_and_only_once(make_study: Make, tmp_pa
     assert study.ask().info.get("queue") is None
 
 
+def test_queued_configurations_keep_to_the_budget_and_wait_for_a_larger_one(
+    make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(queue=tmp_path, budget={"trials": 2})
+    for x in (0.125, 0.25, 0.5):
+        study.queue.add({"x": x, "n": 3})
+    assert [trial.config["x"] for trial in study.ask(3)] == [0.125, 0.25]
+    assert len(study.queue.items()) == 1
+    study.set_budget(Budget(trials=3))
+    assert study.ask().config["x"] == 0.5
+    assert study.queue.items() == []
+
+
 def test_a_crash_between_record_and_queue_queues_nothing_twice(make_study: Make, tmp_path: Path) -> None:
     study = make_study(queue=tmp_path)
     path = study.queue.add({"x": 0.125, "n": 3})
