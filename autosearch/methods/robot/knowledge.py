@@ -11,6 +11,7 @@ from autosearch.core.seeds import derive_rng
 from autosearch.methods.robot.modern import Candidates
 from autosearch.methods.robot.normalise import consensus, informative, normalised
 from autosearch.methods.robot.pool import Parts, Pool, graph_features, imputed
+from autosearch.methods.robot.results import order_of
 from autosearch.methods.robot.scoring import STAGE, read_scores
 from autosearch.space import Config, SearchSpace, Value
 
@@ -58,9 +59,9 @@ class Knowledge:
 
     @cached_property
     def views(self) -> np.ndarray:
-        """(N, 2 M + 1): normal quantiles, scores in [0, 1], rank average."""
+        """(N, 2 M + 1): normal quantiles, logarithms in [0, 1], rank average."""
         average = consensus(normalised(self.S, "rank"))[:, None]
-        return np.concatenate([normalised(self.S, "gauss"), normalised(self.S, "minmax"), average], axis=1)
+        return np.concatenate([normalised(self.S, "gauss"), normalised(self.S, "log"), average], axis=1)
 
     @cached_property
     def architectures(self) -> Candidates:
@@ -81,9 +82,10 @@ class Knowledge:
         rest = {} if others is None else others.complete(others.start)
         return self.parts.join(self.pool.configs[row], rest)
 
-    def field(self, history: History, results: dict[int, float]) -> "Field":
+    def field(self, history: History, results: dict[int, np.ndarray]) -> "Field":
         """What may be trained next, and all that was."""
-        best = sorted(results, key=lambda number: -results[number])
+        numbers = list(results)
+        best = [numbers[place] for place in order_of(np.array(list(results.values())))]
         tried = [trial.config for trial in history]
         seed = (history.problem.seed, len(history))
         if self.parts.others is None:

@@ -13,8 +13,8 @@ Arms:
 | symbol | meaning | shape |
 |---|---|---|
 | `rows` | measured candidates, in order | `(n,)` |
-| `y` | their results, higher is better | `(n,)` |
-| `z` | the same, sharpened | `(n,)` |
+| `Y` | their results, higher is better | `(n, m)` |
+| `z` | those of a single objective, sharpened | `(n,)` |
 """
 
 import itertools
@@ -24,13 +24,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import rankdata
 
+from autosearch.core.ranking import non_dominated
 from autosearch.core.seeds import derive_rng
+from autosearch.methods.robot.fronts import corner_of, expected_gain, scaled
+from autosearch.methods.robot.results import order_of
 from autosearch.methods.robot.surrogate import Group, Hyper, Surrogate, log_improvement
 from autosearch.methods.robot.weights import fitted_weights
 
 _FOLDS = 5
 _MOST = 60  # results that weights and evidence rest on: pairs grow with their square; the newest tell most
 _MOST_FITTED = 200  # results of the surrogate: the best half of these, and the newest
+_CERTAIN = 0.75  # share of the candidates whose uncertainty counts in full
 _SHARP = 0.3  # of the distance from best to median: how far the best results stand apart from each other
 ARMS = ("surrogate", "weights", "favourite")
 
@@ -65,7 +69,7 @@ class Candidates:
 
     Args:
         Z: (N, M) normal quantiles of the scores' ranks.
-        U: (N, M) scores in [0, 1].
+        U: (N, M) logarithms of the scores, in [0, 1].
         average: (N,) rank average.
         G: (N, F) features of the architectures and whatever else is searched.
         names: of the metrics.
@@ -76,8 +80,8 @@ class Candidates:
     ) -> None:
         self.Z, self.average, self.names = Z, average, tuple(names)
         self.scored = bool(Z.any())
-        # Scores in [0, 1] extrapolate linearly: a few metrics' extremes decide who is best. Their normal quantiles tell
-        # who is alike.
+        # Scores span decades: their logarithms extrapolate linearly, where a few extremes would be all that is seen of
+        # the scores themselves. Normal quantiles tell who is alike.
         linear, alike, graph = Group.of(U, "linear"), Group.of(Z, "matern"), Group.of(G, "matern")
         self.groups = [linear, alike, graph] if self.scored else [graph, Group.of(G, "linear")]
         self.grid = _SCORED if self.scored else _PLAIN
@@ -130,7 +134,7 @@ def opening(candidates: Candidates, settings: Settings, seed: int) -> list[tuple
 def choose(
     candidates: Candidates,
     rows: np.ndarray,
-    y: np.ndarray,
+    Y: np.ndarray,
     pending: Sequence[int],
     followed: Mapping[str, int],
     settings: Settings,
@@ -140,7 +144,7 @@ def choose(
     Args:
         candidates: all.
         rows: (n,) measured ones; a row may come twice.
-        y: (n,) results.
+        Y: (n, m) results.
         pending: rows that are being measured.
         followed: how many decisions each arm has made.
         settings: of the search.
@@ -149,11 +153,13 @@ def choose(
     free[rows] = free[list(pending)] = False
     if not free.any():
         return None
-    if len(y) > _MOST_FITTED:
+    if len(Y) > _MOST_FITTED:
         half = _MOST_FITTED // 2
-        kept = np.union1d(np.argsort(-y, kind="stable")[:half], np.arange(len(y) - half, len(y)))
-        rows, y = rows[kept], y[kept]
-    z = sharpened(y)
+        kept = np.union1d(order_of(Y)[:half], np.arange(len(Y) - half, len(Y)))
+        rows, Y = rows[kept], Y[kept]
+    if Y.shape[1] > 1:
+        return _by_front(candidates, rows, Y, pending, free, settings)
+    z = sharpened(Y[:, 0])
     surrogate = Surrogate(candidates.groups, candidates.grid, rows, z)
     proof = evidence(candidates, surrogate, rows, z) if len(z) >= settings.patience else {}
     arm = _arm(candidates, proof, followed, settings)
@@ -162,6 +168,34 @@ def choose(
     row, reason, details = _ARMS[arm](candidates, surrogate, rows, z, pending, free)
     noted = {name: round(value, 3) for name, value in proof.items()}
     return Choice(row, arm, reason, {**details, "evidence": noted} if noted else details)
+
+
+def _by_front(
+    candidates: Candidates,
+    rows: np.ndarray,
+    Y: np.ndarray,
+    pending: Sequence[int],
+    free: np.ndarray,
+    settings: Settings,
+) -> Choice | None:
+    """Several objectives: the largest expected gain of dominated volume, under a surrogate for each."""
+    V = scaled(-Y)
+    means, deviations, proof = [], [], []
+    for values in V.T:
+        middle, spread = float(values.mean()), float(values.std()) or 1.0
+        z = (middle - values) / spread
+        surrogate = Surrogate(candidates.groups, candidates.grid, rows, z)
+        proof.append(correlation(surrogate.left_out(), z))
+        mean, deviation = _believed(candidates, surrogate, z, pending)
+        means.append(middle - spread * mean)
+        deviations.append(spread * deviation)
+    signal = float(np.mean(proof))
+    if len(V) >= settings.patience and signal < settings.signal:
+        return None
+    gain = expected_gain(np.stack(means, 1), np.stack(deviations, 1), V[non_dominated(V)], corner_of(V))
+    row = int(np.where(free, gain, -np.inf).argmax())
+    details = {"gain": float(gain[row]), "evidence": {"surrogate": round(signal, 3)}}
+    return Choice(row, "surrogate", "largest expected gain of the front's volume", details)
 
 
 def _arm(
@@ -193,35 +227,42 @@ _Answer = tuple[int, str, dict[str, object]]
 def _by_surrogate(
     candidates: Candidates,
     surrogate: Surrogate,
-    rows: np.ndarray,
+    rows: np.ndarray,  # noqa: ARG001 - arms are called alike
     z: np.ndarray,
     pending: Sequence[int],
     free: np.ndarray,
 ) -> _Answer:
-    mean, deviation = surrogate.predict()
-    if len(pending):
-        # Running ones are taken to come out as expected: what is alike has less left to tell.
-        believed = np.concatenate([z, mean[list(pending)]])
-        surrogate = Surrogate(surrogate.groups, candidates.grid, [*rows, *pending], believed)
-        mean, deviation = surrogate.predict()
+    mean, capped = _believed(candidates, surrogate, z, pending)
     best = float(z.max())
-    # The extremes of a metric are far from everything, hence most uncertain, and rarely good: what most candidates are
-    # uncertain by is as much as counts.
-    capped = np.minimum(deviation, np.median(deviation))
     value = np.where(free, log_improvement(mean, capped, best), -np.inf)
     row = int(value.argmax())
     reason = "exploit: better expected" if mean[row] > best else "explore: may be better"
     details: dict[str, object] = {
         "log_improvement": float(value[row]),
         "mean": float(mean[row]),
-        "std": float(deviation[row]),
+        "std": float(capped[row]),
     }
     return row, reason, details
 
 
+def _believed(
+    candidates: Candidates, surrogate: Surrogate, z: np.ndarray, pending: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) mean and (N,) deviation of every candidate that a decision rests on."""
+    mean, deviation = surrogate.predict()
+    if len(pending):
+        # Running ones are taken to come out as expected: what is alike has less left to tell.
+        believed = np.concatenate([z, mean[list(pending)]])
+        rows = [*surrogate.rows, *pending]
+        mean, deviation = Surrogate(surrogate.groups, candidates.grid, rows, believed).predict()
+    # The extremes of a metric are far from everything, hence most uncertain, and rarely good: what three of
+    # four candidates are uncertain by is as much as counts.
+    return mean, np.minimum(deviation, np.quantile(deviation, _CERTAIN))
+
+
 def _by_weights(
     candidates: Candidates,
-    surrogate: Surrogate,  # noqa: ARG001 - arms are called alike
+    surrogate: Surrogate,  # noqa: ARG001
     rows: np.ndarray,
     z: np.ndarray,
     pending: Sequence[int],  # noqa: ARG001

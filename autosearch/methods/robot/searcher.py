@@ -11,7 +11,7 @@ from autosearch.core.seeds import derive_rng
 from autosearch.methods.robot import modern, paper
 from autosearch.methods.robot.knowledge import Knowledge, Memory
 from autosearch.methods.robot.normalise import Norm, normalised
-from autosearch.methods.robot.results import direction_of, results
+from autosearch.methods.robot.results import results
 from autosearch.methods.robot.scoring import Scoring, scoring_stage
 from autosearch.searchers.evolution import EvolutionSearcher
 from autosearch.searchers.unseen import Tried, draw_unseen
@@ -133,16 +133,14 @@ class RobotSearcher:
             config = knowledge.opening(row)
             if state.key(config) not in state.tried and history.problem.space.satisfies(config):
                 return _suggestion(config, "opening", reason, {})
-        found = results(history, direction_of(history, state.number))
+        found = results(history)
         if len(found) < _LEAST:
             return self._evolved(state, "opening", "too few results to learn from")
         field = knowledge.field(history, found)
         rows = [field.rows[state.key(history[number].config)] for number in found]
         pending = [field.rows[key] for key in map(state.key, state.pending) if key in field.rows]
-        values = np.array(list(found.values()))
-        choice = modern.choose(
-            field.candidates, np.array(rows), values, pending, state.followed, self.settings
-        )
+        Y = np.array(list(found.values()))
+        choice = modern.choose(field.candidates, np.array(rows), Y, pending, state.followed, self.settings)
         if choice is None:
             return None
         return _suggestion(field.configs[choice.row], choice.arm, choice.reason, choice.details)
@@ -162,7 +160,7 @@ class RobotSearcher:
 
     def _paper(self, knowledge: Knowledge, state: "_State") -> Suggestion | None:
         history, pool = state.history, knowledge.pool
-        found = results(history)
+        found = {number: float(values[0]) for number, values in results(history).items()}
         worst = min(found.values(), default=0.0)
         values: dict[int, float] = {}
         # Those that run count as the worst: the weight search moves on from them.

@@ -22,7 +22,7 @@ Kind = Literal["linear", "matern"]
 _JITTER = 1e-5  # single precision leaves as much
 _MEAN_PRIOR = 0.1  # weight of a zero mean, in results
 _SCALE_PRIOR = 2.0  # the scale's inverse-gamma prior, in results, around 1
-_AVERAGED = 2  # hyperparameters of most evidence that predictions average over
+_AVERAGED = 8  # hyperparameters of most evidence that predictions average over
 
 
 @dataclass(frozen=True)
