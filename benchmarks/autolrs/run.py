@@ -60,7 +60,7 @@ FULL = {
         model="resnet",
         depth=20,
         optimizer="sgd",
-        epochs=10,
+        epochs=6,
         flip=True,
         crop=2,
         device="cpu",
@@ -69,7 +69,7 @@ FULL = {
 SIZES = {"quick": QUICK, "full": FULL}
 SEEDS = {"digits": 10, "text": 10, "fashion": 10, "cifar": 1}
 SWEEP_SEEDS = {"digits": 10, "text": 3, "fashion": 3, "cifar": 1}
-ONLY = {"cifar": ("modern", "cosine, range test")}  # of what costs five minutes a run
+ONLY = {"cifar": ("modern", "cosine, range test")}  # of what costs minutes a run
 
 
 def total_steps(learner: TrainingLearner, task: TrainingTask) -> int:
