@@ -1,6 +1,6 @@
 """One self-tuning run against searches that are given the same compute; replays, starting points, cost of a step.
 
-    python benchmarks/stn/run.py quick|full [--part NAME] [--task NAME] [--seed N] [--table]
+    python benchmarks/stn/run.py quick|full [--part NAME] [--task NAME] [--method NAME] [--seed N] [--table]
 
 Parts: `cost` of a step beside a plain one; `compare` with random search, the Bayesian searcher and population-based
 training, which have as many whole runs as cost more than the self-tuning one, with a replay of what was found in a
@@ -300,14 +300,25 @@ PARTS = {"cost": cost_jobs, "compare": compare_jobs, "merge": merge_jobs, "text"
 # -- running and reading -----------------------------------------------------------------------------------
 
 
-def run(size: str, only: list[str] | None, task: str | None, seeds: list[int] | None, minutes: float) -> None:
+def run(
+    size: str,
+    only: list[str] | None,
+    task: str | None,
+    methods: list[str] | None,
+    seeds: list[int] | None,
+    minutes: float,
+) -> None:
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * minutes
     for part, jobs in PARTS.items():
         if only and part not in only:
             continue
         for name, method, seed, job in jobs(size):
-            if task not in (None, name) or (seeds and seed not in seeds):
+            if (
+                task not in (None, name)
+                or (seeds and seed not in seeds)
+                or (methods and method not in methods)
+            ):
                 continue
             done = {(r["part"], r["task"], r["method"], r["seed"]) for r in read(RESULTS)}
             if (part, name, method, str(seed)) in done:
@@ -443,12 +454,14 @@ def main() -> None:
     parser.add_argument("size", choices=("quick", "full"))
     parser.add_argument("--part", action="append", choices=PARTS, help="this one alone; may be repeated")
     parser.add_argument("--task", help="this one alone")
+    parser.add_argument("--method", action="append", help="this one alone; may be repeated")
     parser.add_argument("--seed", action="append", type=int, help="this one alone; may be repeated")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after these")
     parser.add_argument("--table", action="store_true", help="print what is recorded, run nothing")
     arguments = parser.parse_args()
     if not arguments.table:
-        run(arguments.size, arguments.part, arguments.task, arguments.seed, arguments.minutes)
+        limits = arguments.part, arguments.task, arguments.method, arguments.seed, arguments.minutes
+        run(arguments.size, *limits)
     print(report())
 
 
