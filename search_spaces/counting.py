@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from autosearch.learning.costs import count_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,5 @@ def multiply_adds(model: nn.Module, shape: Sequence[int], *, dtype: torch.dtype 
         shape: of one example.
         dtype: of the example, int64 for token numbers.
     """
-    hollow = copy.deepcopy(model).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        hollow(torch.zeros((1, *shape), dtype=dtype, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    hollow = copy.deepcopy(model).to("meta")
+    return round(count_macs(hollow, torch.zeros((1, *shape), dtype=dtype, device="meta")))
