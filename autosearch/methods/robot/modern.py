@@ -4,7 +4,8 @@ Arms:
 
 - `opening`: both ends of the rank average of all metrics, then a few at random. Both ends, since whether a metric is
   to be followed or shunned is learnt and never assumed.
-- `surrogate`: largest expected improvement under a Gaussian process over scores and graph features.
+- `surrogate`: largest expected improvement under a Gaussian process over scores and graph features. With several
+  objectives, of which each has a process of its own, the largest expected gain of the front's volume; it alone decides.
 - `weights`: first under the weighted sum of the scores, with weights fitted to the order of all results.
 - `favourite`: next down the ranking of the single metric that agrees best with the results.
 - `evolution`: for scores and features without signal; a small change of a good configuration. It lies with the
