@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FITTED = 200  # newest trials that the surrogate learns from: a fit costs their cube
 _LEAST = 3  # trained and rejected layers each before the surrogate has a say; twice as many for values
 _DOUBT = 0.05  # least probability to pass: no kind of layer is given up for good
+_STRIDE = 1 << 20  # more than the children that any trial is chosen from
 _TRIES = 32  # children for each that is wanted: nine of ten random graphs fail the static check
 
 
@@ -125,7 +126,8 @@ class EvoNormSearcher(EvolutionSearcher):
         able: list[tuple[Suggestion, Graph]] = []
         wanted = n * self.surrogate
         for i in range(_TRIES * wanted if n else 0):
-            child = self._suggestion(history, len(history) + i, 0, tried)
+            # Numbers of their own: the children of trial 7 must not be those that trial 6 left behind.
+            child = self._suggestion(history, len(history) * _STRIDE + i, 0, tried)
             if child is None:
                 break
             tried.add(history.problem.space.key(child.config))
@@ -159,10 +161,8 @@ class EvoNormSearcher(EvolutionSearcher):
         passed = np.array([trial.number in trained for trial, _ in pairs], dtype=bool)
         if passed.sum() < _LEAST or (~passed).sum() < _LEAST:
             return None
-        X, among = (
-            np.array([features(graph) for _, graph in pairs]),
-            np.array([features(g) for g in children]),
-        )
+        X = np.array([features(graph) for _, graph in pairs])
+        among = np.array([features(graph) for graph in children])
         failing, _ = Surrogate.fit(X, (~passed).astype(float)).predict(among)
         scores: np.ndarray = np.log(np.clip(1 - failing, _DOUBT, 1.0))
         if passed.sum() >= 2 * _LEAST:

@@ -1,5 +1,6 @@
 """The evolution of layers: parents, window, front, surrogate, re-ranking; all of it a function of the history."""
 
+import itertools
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,24 @@ def test_children_that_fail_the_static_check_are_not_suggested_beside_a_surrogat
     history = run(8, surrogate=2).history
     assert len(history.complete) == 8
     assert len(run(40).history.complete) < 28
+
+
+def test_trials_are_not_chosen_from_what_others_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Initial layers are drawn by number alone: without numbers of their own, neighbours would share nearly all."""
+    drawn: list[set[str]] = []
+    ordinary = EvoNormSearcher._suggestion
+
+    def watched(self: EvoNormSearcher, history: Any, number: int, *rest: Any) -> Any:
+        found = ordinary(self, history, number, *rest)
+        if len(drawn) <= len(history):
+            drawn.append(set())
+        drawn[-1].add(identity(Graph.from_config({n[6:]: v for n, v in found.config.items()})))
+        return found
+
+    monkeypatch.setattr(EvoNormSearcher, "_suggestion", watched)
+    run(3, surrogate=4, population=10)
+    assert len(drawn) == 3
+    assert all(len(one & other) < len(one) / 3 for one, other in itertools.pairwise(drawn))
 
 
 def test_features_are_numbers_of_the_unit_interval_and_blind_to_dead_nodes() -> None:
