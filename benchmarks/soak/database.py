@@ -83,7 +83,7 @@ def stopped(seed: int, say: Say, faults: int = 6) -> dict[str, Any]:
     """
     moments = random.Random(seed)
     with folder_of_its_own() as folder, _server(folder / "server") as server:
-        watch = Watch(Spec(str(folder / "out"), trials=40, storage=server.url))
+        watch = Watch(Spec(str(folder / "out"), trials=40, storage=server.url, reusable=True))
         driver = watch.start()
         waited = []
         for fault in range(faults):

@@ -66,7 +66,7 @@ def two_drivers(seed: int, say: Say, faults: int = 6) -> dict[str, Any]:
     """Two drivers of one study, at the same moment or one later: one is refused, the other undisturbed."""
     moments, wrong = random.Random(seed), 0
     with folder_of_its_own() as folder:
-        watch = Watch(Spec(str(folder / "out"), trials=40))
+        watch = Watch(Spec(str(folder / "out"), trials=40, reusable=True))
         for round_ in range(faults):
             first = watch.start()
             if round_ % 2:
@@ -157,14 +157,19 @@ def noop(seed: int, say: Say, faults: int = 10_000) -> dict[str, Any]:
         note = ", ".join(
             f"{name} {figures[name]:.3g}" for name in ("bytes_a_trial", "ms_at_100", "ms_at_end")
         )
-        return {"faults": 0, **found, "passed": int(found["passed"] and within), "note": f"{note} {found.get('note', '')}"}
+        return {
+            "faults": 0,
+            **found,
+            "passed": int(found["passed"] and within),
+            "note": f"{note} {found.get('note', '')}",
+        }
 
 
 def full_disk(seed: int, say: Say, faults: int = 4) -> dict[str, Any]:
     """A disk that is full: first for checkpoints alone, then for the record too; then there is room again."""
     moments = random.Random(seed)
     with folder_of_its_own() as folder, _small_disk(folder / "disk") as disk:
-        watch = Watch(Spec(str(disk.folder / "out"), trials=40, size=300_000))
+        watch = Watch(Spec(str(disk.folder / "out"), trials=24, size=300_000, reusable=True))
         said = []
         for fault in range(faults):
             driver = watch.start()
@@ -175,7 +180,8 @@ def full_disk(seed: int, say: Say, faults: int = 4) -> dict[str, Any]:
             disk.fill(0 if whole else 200_000)
             if whole:
                 status, _, errors = driver.end(120)
-                said.append(status == 3 and "No space left" in errors and "Traceback" not in errors)
+                said.append(status == 3 and "the disk is full" in errors and "Traceback" not in errors)
+                say(f"the driver ended with {status}: {errors.strip()}")
             else:
                 watch.wait_for(watch.finished() + 3, driver)
                 said.append(driver.kill())  # it went on until then
