@@ -10,13 +10,13 @@ interrupted run goes on. Settings were chosen on networks and seeds from 100 on.
 """
 
 import argparse
-import copy
 import dataclasses
 import itertools
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,30 @@ from autosearch.core import Job
 from autosearch.core.seeds import derive_seed
 from autosearch.methods.metaprune.task import MetaPruneTask
 from autosearch.methods.pruning import count_macs, measure_latency, recalibrate
+from autosearch.methods.pruning.costs import latency_share
 from autosearch.methods.pruning.task import PruneTask
 from benchmarks.common import append, origin, read, table
 
 RESULTS = Path(__file__).with_name("results.csv")
 CACHE = Path(tempfile.gettempdir()) / "autosearch-benchmark-pruning"
-BEFORE, AFTER = 2, 5
-META = {"data_models": 6, "held_out": 1, "epochs": 40, "residual": 0.01, "batches": 4, "settle": 2}
-CRITERIA = ("magnitude", "random", "bn_scale", "taylor", "depgraph", "layer")
+BEFORE, AFTER = 2, 3
+META = {"data_models": 6, "held_out": 1, "epochs": 20, "residual": 0.01, "batches": 4, "settle": 2}
+DEPGRAPH = {"method": "depgraph", "strength": 5e-4}
+REG = 5e-4  # of Torch-Pruning's regulariser
+CAP = 0.75  # of the channels of a layer at most go, in the rival's "capped" form
+CONTROL = "magnitude"
+FORMS = (
+    CONTROL, "meta", "depgraph", "torch_pruning", "torch_pruning capped", "layer", "unfloored", "taylor", "bn_scale",
+    "random",
+)  # fmt: skip
+EXTRA = ("meta unsettled", "meta mnist", "meta 14")
 
 FASHION = {
     "task": "image_classification",
     "dataset": "fashion_mnist",
     "image_size": 14,
     "train_size": 6000,
+    "val_size": 2000,
     "model": "resnet",
     "width": 8,
     "depth": 8,
@@ -56,23 +66,24 @@ CIFAR = {
     "dataset": "cifar10_subset",
     "image_size": None,
     "train_size": None,
+    "val_size": None,
     "depth": 20,
     "epochs": 30,
 }
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {
         "network": FASHION,
-        "speed_ups": (2.0, 3.0, 4.0, 6.0),
+        "speed_ups": (4.0, 6.0, 2.0, 3.0),
         "networks": 5,
         "seeds": 3,
-        "forms": CRITERIA,
+        "forms": FORMS,
     },
     "full": {
         "network": CIFAR,
         "speed_ups": (3.0, 6.0),
         "networks": 3,
         "seeds": 2,
-        "forms": ("magnitude", "taylor", "depgraph"),
+        "forms": (CONTROL, "meta", "depgraph", "layer", "torch_pruning capped"),
     },
 }
 
@@ -118,27 +129,14 @@ def metanetwork(size: str, *, dataset: str | None = None, depth: int | None = No
 # -- forms ---------------------------------------------------------------------------------------------------
 
 
-def last(task: PruneTask, seed: int) -> dict[str, float]:
-    """Metrics of a whole trial, test accuracy among them."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        progress = list(task.run(Job(0, {}, seed)))[-1]
-        progress.save(folder)
-        return {**progress.metrics, **task.finish(Job(0, {}, seed, checkpoint=folder))}
-
-
-def pruned(size: str, form: str, number: int, seed: int, speed_up: float) -> dict[str, float]:
-    """Metrics of one form of one network."""
+def task_of(size: str, form: str, number: int, speed_up: float) -> PruneTask:
+    """The task whose trial makes a form of a network; `meta WORD` is meta pruning with another metanetwork."""
     options: dict[str, Any] = {
         "network": SIZES[size]["network"], "checkpoint": dense(size, number), "target": {"macs": 1 / speed_up},
         "epochs": AFTER, "epochs_before": BEFORE,
     }  # fmt: skip
-    if form == "layer":
-        return last(PruneTask(scope="layer", **options), seed)
-    if form == "torch_pruning":
-        return torch_pruning_form(size, number, seed, speed_up)
-    if form.startswith("meta"):
-        _, *rest = form.split()
+    name, *rest = form.split()
+    if name == "meta":
         source: dict[str, Any] = {}
         for word in rest:
             if word == "unsettled":
@@ -147,88 +145,138 @@ def pruned(size: str, form: str, number: int, seed: int, speed_up: float) -> dic
                 source["depth"] = int(word)
             else:
                 source["dataset"] = word
-        return last(MetaPruneTask(metanetwork=metanetwork(size, **source), **options), seed)
-    if form == "depgraph":
-        return last(PruneTask(criterion={"method": "depgraph", "strength": 5e-3}, **options), seed)
-    return last(PruneTask(criterion=form, **options), seed)
+        return MetaPruneTask(metanetwork=metanetwork(size, **source), **options)
+    if name == "layer":
+        return PruneTask(scope="layer", **options)
+    if name == "unfloored":
+        return PruneTask(floor=0.0, **options)
+    return PruneTask(criterion=DEPGRAPH if name == "depgraph" else name, **options)
 
 
-def torch_pruning_form(size: str, number: int, seed: int, speed_up: float) -> dict[str, float]:
-    """DepGraph as Torch-Pruning's example for CIFAR drives it: sparse learning, global, step by step."""
+def pruned(size: str, form: str, number: int, seed: int, speed_up: float) -> dict[str, float]:
+    """Metrics of one form of one network."""
+    if form.startswith("torch_pruning"):
+        return torch_pruning_form(size, number, seed, speed_up, cap=CAP if form.endswith("capped") else 1.0)
+    task = task_of(size, form, number, speed_up)
+    begun = before(size, form, number, seed) if task.epochs_before else None
+    return last(task, seed, begun)
+
+
+def before(size: str, form: str, number: int, seed: int) -> Path:
+    """Checkpoint of a trial at the end of its training before pruning, where those of all targets are still one."""
+    kind = form if form in ("depgraph", "bn_scale") or form.startswith("meta") else "plain"
+    folder = CACHE / size / "before" / f"{kind.replace(' ', '_')}_{number}_{seed}"
+    if not folder.exists():
+        task = task_of(size, CONTROL if kind == "plain" else form, number, 2.0)
+        progress = list(task.run(Job(0, {}, seed, until=BEFORE)))[-1]
+        with tempfile.TemporaryDirectory() as name:
+            progress.save(Path(name) / "saved")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(Path(name) / "saved", folder)
+    return folder
+
+
+def last(task: PruneTask, seed: int, begun: Path | None = None) -> dict[str, float]:
+    """Metrics of a whole trial, test accuracy among them; it goes on from the checkpoint `begun`."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        progress = list(task.run(Job(0, {}, seed, checkpoint=begun)))[-1]
+        progress.save(folder)
+        return {**progress.metrics, **task.finish(Job(0, {}, seed, checkpoint=folder))}
+
+
+def torch_pruning_form(size: str, number: int, seed: int, speed_up: float, *, cap: float) -> dict[str, float]:
+    """DepGraph as Torch-Pruning's example for CIFAR drives it: sparse learning, global, step by step.
+
+    The example's `max_pruning_ratio`, here `cap`, is 1: a layer may lose all channels but one.
+    """
     import torch_pruning as tp
 
     task = PruneTask(network=SIZES[size]["network"], checkpoint=dense(size, number))
     model, _ = task.dense_network(0)
     train = dataclasses.replace(task.dense, epochs=BEFORE)
-    learner = train.learner(derive_seed(seed, "phase", 0), network=model)
-    example = next(iter(train.load().train))[:1]
+    data = train.load().train[0]
     head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
     pruner = tp.pruner.GroupNormPruner(
-        model, example, importance=tp.importance.GroupMagnitudeImportance(normalizer="max"), global_pruning=True,
-        pruning_ratio=1.0, iterative_steps=400, ignored_layers=[head], reg=5e-3,
+        model, data[:1], importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer="max"),
+        global_pruning=True, pruning_ratio=1.0, iterative_steps=400, max_pruning_ratio=cap,
+        ignored_layers=[head], reg=REG,
     )  # fmt: skip
-
-    class Regularised:
-        """The example's loop adds the regulariser's gradient between backward and step."""
-
-        def __call__(self, *_: Any, **__: Any) -> None:
-            pruner.regularize(model)
-
-    pruner.update_regularizer()
-    learner.optimizer.register_step_pre_hook(Regularised())
-    learner.advance(BEFORE * learner.batches.batches_per_epoch)
-    base = count_macs(model, example)
-    while count_macs(model, example) > base / speed_up:
+    learnt = CACHE / size / "before" / f"torch_pruning_{number}_{seed}.pt"
+    if learnt.exists():
+        model.load_state_dict(torch.load(learnt, weights_only=True))
+    else:
+        learner = train.learner(derive_seed(seed, "phase", 0), network=model)
+        # As in the example's loop: the regulariser's gradient is added between backward and step.
+        learner.optimizer.register_step_pre_hook(lambda *_: pruner.regularize(model))
+        learner.advance(BEFORE * learner.batches.batches_per_epoch)
+        learnt.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), learnt)
+    model.eval()
+    base = count_macs(model, data[:1])
+    while count_macs(model, data[:1]) > base / speed_up:
+        if pruner.current_step == pruner.iterative_steps:
+            raise RuntimeError(f"torch_pruning: {speed_up}x is not reached.")
         pruner.step()
-    recalibrate(model, [(train.load().train[0][:512],)])
-    after = dataclasses.replace(task.dense, epochs=AFTER).learner(
-        derive_seed(seed, "phase", 1), network=model
-    )
+    recalibrate(model, [(data[:512],)])
+    seed = derive_seed(seed, "phase", 1)
+    after = dataclasses.replace(task.dense, epochs=AFTER).learner(seed, network=model)
     after.advance(AFTER * after.batches.batches_per_epoch)
-    return {
-        **after.evaluate(),
-        **task.dense.test_metrics(after),
-        "macs_share": count_macs(model, example) / base,
-    }
+    share = count_macs(model, data[:1]) / base
+    return {**after.evaluate(), **task.dense.test_metrics(after), "macs_share": share}
 
 
 # -- parts ---------------------------------------------------------------------------------------------------
 
 
-def main_rows(size: str, first: int) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
-    """Every form of every held-out network, seed by seed."""
+Rows = Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]
+
+
+def main_rows(size: str, first: int) -> Rows:
+    """Every form of every held-out network: what the claims rest on first, at the two most telling speed-ups."""
+    forms, speed_ups = SIZES[size]["forms"], SIZES[size]["speed_ups"]
+    for some, these in itertools.product((speed_ups[:2], speed_ups[2:]), (forms[:5], forms[5:])):
+        yield from _forms(size, first, these, some)
+
+
+def extra_rows(size: str, first: int) -> Rows:
+    """Meta pruning without training after the metanetwork, and with metanetworks of other data and another depth."""
+    yield from _forms(size, first, EXTRA, SIZES[size]["speed_ups"][:2])
+
+
+def _forms(size: str, first: int, forms: Sequence[str], speed_ups: Sequence[float]) -> Rows:
     chosen = SIZES[size]
-    forms = (*chosen["forms"], "meta", "torch_pruning")
-    extra = ("meta unsettled", "meta mnist", "meta 14") if size == "quick" else ()
-    numbers, seeds = range(first, first + chosen["networks"]), range(chosen["seeds"])
-    for seed, number, speed_up, form in itertools.product(
-        seeds, numbers, chosen["speed_ups"], (*forms, *extra)
-    ):
+    seeds, numbers = range(chosen["seeds"]), range(first, first + chosen["networks"])
+    for seed, number, speed_up, form in itertools.product(seeds, numbers, speed_ups, forms):
         key = {"part": "forms", "form": form, "network": number, "seed": seed, "speed_up": speed_up}
         yield key, lambda form=form, number=number, seed=seed, s=speed_up: pruned(size, form, number, seed, s)
 
 
-def latency_rows(size: str, first: int) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
-    """Measured latency of dense and pruned networks, a batch of 64, median of the time given."""
+def latency_rows(size: str, first: int) -> Rows:
+    """Measured latency of pruned networks beside the dense one, in turns; medians."""
 
-    def measured(number: int, speed_up: float) -> dict[str, float]:
-        task = PruneTask(network={**SIZES[size]["network"], "width": 32}, checkpoint=None)
+    def measured(number: int, speed_up: float, batch: int) -> dict[str, float]:
+        task = PruneTask(network={**SIZES[size]["network"], "width": 32})
         model = task.dense.learner(number).model
-        inputs = torch.randn(64, *task.dense.load().shape)
-        small = model if speed_up == 1 else asr.prune(model, inputs[:2], target={"macs": 1 / speed_up}).model
+        inputs = torch.randn(batch, *task.dense.load().shape)
+        small = asr.prune(model, inputs[:2], target={"macs": 1 / speed_up}).model
         share = count_macs(small, inputs) / count_macs(model, inputs)
-        with torch.no_grad():
-            return {
-                "macs_share": share,
-                "latency_ms": 1000 * measure_latency(copy.deepcopy(small), inputs, seconds=3),
-            }
+        dense = 1000 * measure_latency(model, inputs, seconds=2)
+        times = latency_share(small, model, inputs, seconds=6)
+        return {"macs_share": share, "latency_ms": dense * times, "latency_share": times}
 
-    for number, speed_up in itertools.product(range(first, first + 3), (1.0, 2.0, 4.0)):
-        key = {"part": "latency", "form": "magnitude", "network": number, "seed": 0, "speed_up": speed_up}
-        yield key, lambda number=number, s=speed_up: measured(number, s)
+    for number, speed_up, batch in itertools.product(range(first, first + 3), (2.0, 4.0), (1, 64)):
+        key = {
+            "part": "latency",
+            "form": f"batch {batch}",
+            "network": number,
+            "seed": 0,
+            "speed_up": speed_up,
+        }
+        yield key, lambda number=number, s=speed_up, batch=batch: measured(number, s, batch)
 
 
-def study_rows(size: str, first: int) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
+def study_rows(size: str, first: int) -> Rows:
     """A study of 30 trials against uniform ratios with the same training: share of the volume dominated."""
 
     def studied(seed: int) -> dict[str, float]:
@@ -248,7 +296,8 @@ def study_rows(size: str, first: int) -> Iterator[tuple[dict[str, Any], Callable
         ours = [(t.metrics["val_accuracy"], t.metrics["macs_share"]) for t in study.front]
         uniform = []
         for share in np.geomspace(0.1, 0.8, 30):
-            found = last(PruneTask(scope="layer", target={"macs": float(share)}, **options), seed)
+            task = PruneTask(scope="layer", target={"macs": float(share)}, **options)
+            found = last(task, seed, before(size, "layer", first, seed))
             uniform.append((found["val_accuracy"], found["macs_share"]))
         return {"volume": volume(ours), "uniform_volume": volume(uniform)}
 
@@ -269,13 +318,14 @@ def volume(points: list[tuple[float, float]]) -> float:
     return area
 
 
-PARTS = {"forms": main_rows, "latency": latency_rows, "study": study_rows}
+PARTS = {"forms": main_rows, "latency": latency_rows, "study": study_rows, "extra": extra_rows}
 COLUMNS = (
     "val_accuracy",
     "test_accuracy",
     "macs_share",
     "params_share",
     "latency_ms",
+    "latency_share",
     "volume",
     "uniform_volume",
 )
@@ -323,46 +373,72 @@ def rows_of(size: str) -> list[dict[str, str]]:
 
 
 def tables(size: str) -> str:
+    """All tables in Markdown."""
+    return "\n\n".join(part(size) for part in (_accuracies, _differences, _latencies, _studies))
+
+
+def _measured(size: str) -> dict[tuple[str, ...], float]:
     rows = [row for row in rows_of(size) if row["part"] == "forms"]
-    speed_ups = [str(s) for s in SIZES[size]["speed_ups"]]
-    forms = list(dict.fromkeys(row["form"] for row in rows))
-    accuracy = {(r["form"], r["network"], r["seed"], r["speed_up"]): float(r["test_accuracy"]) for r in rows}
+    return {(r["form"], r["network"], r["seed"], r["speed_up"]): float(r["test_accuracy"]) for r in rows}
+
+
+def _speed_ups(size: str) -> list[str]:
+    return [str(speed_up) for speed_up in sorted(SIZES[size]["speed_ups"])]
+
+
+def _table(title: str, size: str, lines: list[list[str]]) -> str:
+    return table([title, *(f"{float(s):g}x" for s in _speed_ups(size))], lines)
+
+
+def _accuracies(size: str) -> str:
+    accuracy = _measured(size)
     lines = []
-    for form in forms:
-        cells = []
-        for speed_up in speed_ups:
-            own = [value for key, value in accuracy.items() if key[0] == form and key[3] == speed_up]
-            cells.append(f"{100 * statistics.mean(own):.2f} ({len(own)})" if own else "")
-        lines.append([form, *cells])
-    text = [table(["test accuracy, % (n)", *(f"{float(s):g}x" for s in speed_ups)], lines)]
-    lines = []
-    for form in forms:
-        if form == "magnitude":
-            continue
-        cells = []
-        for speed_up in speed_ups:
-            pairs = [
-                value - accuracy[("magnitude", *key[1:])]
-                for key, value in accuracy.items()
-                if key[0] == form and key[3] == speed_up and ("magnitude", *key[1:]) in accuracy
-            ]
-            cells.append(interval(pairs))
-        lines.append([form, *cells])
-    text.append(table(["against the control, points (n)", *(f"{float(s):g}x" for s in speed_ups)], lines))
-    latency = [row for row in rows_of(size) if row["part"] == "latency"]
-    by = {s: [float(r["latency_ms"]) for r in latency if r["speed_up"] == s] for s in ("1.0", "2.0", "4.0")}
-    if all(by.values()):
-        base = statistics.mean(by["1.0"])
-        cells = [
-            [f"{float(s):g}x", f"{statistics.mean(v):.2f}", f"{base / statistics.mean(v):.2f}x"]
-            for s, v in by.items()
+    for form in [*SIZES[size]["forms"], *EXTRA]:
+        own = [[v for key, v in accuracy.items() if (key[0], key[3]) == (form, s)] for s in _speed_ups(size)]
+        lines.append([form, *(f"{100 * statistics.mean(v):.2f} ({len(v)})" if v else "" for v in own)])
+    return _table("test accuracy, % (n)", size, lines)
+
+
+def _differences(size: str) -> str:
+    accuracy = _measured(size)
+
+    def against(form: str, other: str) -> list[str]:
+        return [
+            interval(
+                [
+                    value - accuracy[(other, *key[1:])]
+                    for key, value in accuracy.items()
+                    if (key[0], key[3]) == (form, s) and (other, *key[1:]) in accuracy
+                ]
+            )
+            for s in _speed_ups(size)
         ]
-        text.append(table(["MACs", "ms a batch of 64", "faster"], cells))
-    studies = [row for row in rows_of(size) if row["part"] == "study"]
-    if studies:
-        cells = [[r["seed"], r["volume"][:6], r["uniform_volume"][:6]] for r in studies]
-        text.append(table(["seed", "volume of 30 trials", "of 30 uniform ratios"], cells))
-    return "\n\n".join(text)
+
+    forms = [form for form in (*SIZES[size]["forms"], *EXTRA) if form != CONTROL]
+    lines = [[f"{form} - control", *against(form, CONTROL)] for form in forms]
+    rivals = ("torch_pruning", "torch_pruning capped")
+    pairs = [(own, rival) for own in ("depgraph", "meta") for rival in rivals]
+    pairs += [("meta", "depgraph"), ("meta", "meta unsettled")]
+    lines += [[f"{own} - {other}", *against(own, other)] for own, other in pairs]
+    return _table("paired difference, points [95 %] (n)", size, lines)
+
+
+def _latencies(size: str) -> str:
+    rows = [row for row in rows_of(size) if row["part"] == "latency"]
+    lines = []
+    for form, speed_up in itertools.product(("batch 1", "batch 64"), ("2.0", "4.0")):
+        own = [row for row in rows if (row["form"], row["speed_up"]) == (form, speed_up)]
+        if own:
+            ms = statistics.mean(float(row["latency_ms"]) for row in own)
+            share = statistics.mean(float(row["latency_share"]) for row in own)
+            lines.append([form, f"{float(speed_up):g}x", f"{ms:.2f}", f"{1 / share:.2f}x ({len(own)})"])
+    return table(["", "MACs", "ms", "faster than dense (n)"], lines)
+
+
+def _studies(size: str) -> str:
+    rows = [row for row in rows_of(size) if row["part"] == "study"]
+    lines = [[r["network"], r["seed"], r["volume"][:6], r["uniform_volume"][:6]] for r in rows]
+    return table(["network", "seed", "volume of 30 trials", "of 30 uniform ratios"], lines)
 
 
 def main() -> None:
