@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import autosearch as asr
 from autosearch.core import Job
 from autosearch.core.seeds import derive_seed
