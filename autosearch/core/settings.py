@@ -38,7 +38,7 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What stays on disk: checkpoints of the best N trials of the study; `errors` or `all` logs."""
+    """What stays on disk: checkpoints of the best N trials, with several objectives of the front too; what logs."""
 
     checkpoints: int = 1
     logs: str = "errors"

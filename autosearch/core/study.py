@@ -512,10 +512,13 @@ class Study:
     def keepers(self, best: int) -> set[int]:
         """Numbers of trials whose newest checkpoint stays: unfinished ones, the `best` N, possible parents.
 
-        With several objectives the best are taken front by front, within a front by hypervolume.
+        With several objectives the best are taken front by front, within a front by hypervolume; of the first front all
+        stay, because any of them may be the one to go on from when the study is over.
         """
         kept = {trial.number for trial in self.history.pending}
         kept |= {trial.number for trial in best_trials(self.history, best)}
+        if best and len(self.problem.objectives) > 1:
+            kept |= {trial.number for trial in self.history.front}
         for part in (self.searcher, self.scheduler):
             if hasattr(part, "needs_checkpoints"):
                 kept |= part.needs_checkpoints(self.history)

@@ -1,6 +1,5 @@
 """What running a network costs: multiply-accumulates of an example, measured latency."""
 
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,17 +21,21 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any =
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
+_LEAST_PASSES = 20
 # Fused attention on a CPU is not in torch's own table.
 _FUSED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def measure_latency(model: nn.Module, example_inputs: Any, *, seconds: float = 0.5) -> float:
-    """Median seconds of a pass over the example inputs on their device, measured for about `seconds`."""
-    return median_latencies([model], example_inputs, seconds)[0]
+    """Seconds of a pass over the example inputs on their device, the fastest of those made in about `seconds`."""
+    return latencies([model], example_inputs, seconds)[0]
 
 
-def median_latencies(models: Sequence[nn.Module], inputs: Any, seconds: float) -> list[float]:
-    """Median seconds of a pass of each network, measured in turns for about `seconds` in all."""
+def latencies(models: Sequence[nn.Module], inputs: Any, seconds: float) -> list[float]:
+    """Seconds of the fastest pass of each network, measured in turns for about `seconds` in all, 20 passes at least.
+
+    The fastest, because other work on the machine only ever adds to a pass.
+    """
     cuda = any(p.is_cuda for model in models for p in model.parameters())
 
     def once(model: nn.Module) -> float:
@@ -51,10 +54,10 @@ def median_latencies(models: Sequence[nn.Module], inputs: Any, seconds: float) -
                 once(model)
         times: list[list[float]] = [[] for _ in models]
         end = time.perf_counter() + seconds
-        while not times[0] or time.perf_counter() < end:
+        while len(times[0]) < _LEAST_PASSES or time.perf_counter() < end:
             for model, own in zip(models, times, strict=True):
                 own.append(once(model))
-    return [statistics.median(own) for own in times]
+    return [min(own) for own in times]
 
 
 def _called(model: nn.Module, inputs: Any) -> Any:

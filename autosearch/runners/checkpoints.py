@@ -201,7 +201,7 @@ class CheckpointStore:
 
 
 def joins_best(history: History, trial: Trial, metrics: Mapping[str, float], best: int) -> bool:
-    """Whether `trial` would be among the `best` trials of `history`, if it were complete with `metrics`."""
+    """Whether `trial`, complete with `metrics`, would be among the `best` trials of `history`, or in its front."""
     transitions = (*trial.transitions, Transition(history.events, State.COMPLETE))
     ended = dataclasses.replace(trial, state=State.COMPLETE, metrics=metrics, transitions=transitions)
     judged = valued(history.problem, ended)
@@ -213,7 +213,7 @@ def joins_best(history: History, trial: Trial, metrics: Mapping[str, float], bes
         )
         return judged.feasible and ahead < best
     after = History(history.problem, [judged if t.number == trial.number else t for t in history])
-    return any(t.number == trial.number for t in best_trials(after, best))
+    return any(t.number == trial.number for t in [*after.front, *best_trials(after, best)])
 
 
 def _is_empty(folder: Path) -> bool:

@@ -50,7 +50,7 @@ from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
 
 _COSTS = ("macs", "latency_ms")
-_LATENCY_S = 0.05  # some hundred passes of a small network: the median is steady, and a trial hardly longer
+_LATENCY_S = 0.05  # some hundred passes of a small network: one is undisturbed, and a trial hardly longer
 
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 Rule = tuple[Callable[[Any], bool], str]

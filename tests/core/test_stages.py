@@ -2,6 +2,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autosearch.core import Budget, Decision, Goal, Job, Progress, Stage, State, Study, StudyError
 from autosearch.core.stages import last_stages, open_stage, ordered, run_stages, winner
@@ -140,6 +142,19 @@ def test_the_winner_of_a_front_is_the_trial_that_adds_the_most_hypervolume(make_
     best = winner(study.history)
     assert best is not None
     assert best.number == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12))
+def test_whatever_comes_later_the_winner_was_among_the_keepers_all_along(values) -> None:
+    objectives = {"loss": "minimize", "ms": "minimize"}
+    study = Study({"x": Float(0.0, 1.0)}, objectives, searcher=DrawSearcher())
+    kept: set[int] = set()
+    for number, (loss, ms) in enumerate(values):
+        study.tell(study.ask(), {"loss": loss, "ms": ms}, checkpoint="folder")
+        kept = study.keepers(1) & {*kept, number}  # what was let go of is gone
+    best = winner(study.history)
+    assert best is not None
+    assert best.number in kept
 
 
 def test_a_last_stage_has_a_budget_of_its_own(make_study, tmp_path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from autosearch.learning.costs import batch_size, count_macs, median_latencies, run
+from autosearch.learning.costs import batch_size, count_macs, latencies, run
 from autosearch.methods.pruning.groups import Groups
 from autosearch.methods.pruning.shrink import Slot
 
@@ -20,7 +20,7 @@ def count_params(model: nn.Module) -> int:
 
 def latency_share(model: nn.Module, dense: nn.Module, example_inputs: Any, *, seconds: float = 0.2) -> float:
     """Latency of `model` over that of `dense`, measured in turns, so that a machine that slows down slows both."""
-    own, other = median_latencies([model, dense], example_inputs, seconds)
+    own, other = latencies([model, dense], example_inputs, seconds)
     return own / other
 
 
