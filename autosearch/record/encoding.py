@@ -24,7 +24,7 @@ from typing import Any
 from autosearch.core.errors import RecordError, SpaceError
 from autosearch.core.records import Failure, Json, Problem, Report, State, Transition, Trial
 from autosearch.record import packing
-from autosearch.record.store import MAX_STEP, Change, Row, Status
+from autosearch.record.store import MALFORMED, MAX_STEP, Change, Row, Status
 from autosearch.space import Categorical, Derived, Float, Int, Ordinal, Parameter, Value
 
 BORN, NOW, END, REPORT = "autosearch:born", "autosearch:now", "autosearch:end", "autosearch:report:"
@@ -246,8 +246,17 @@ def trial_of(problem: Problem, number: int, row: Row) -> Trial:
     """The trial that a row holds.
 
     Raises:
-        RecordError: if it was not written by this room, or no longer fits the space.
+        RecordError: if it was not written by this room, was changed since, or no longer fits the space.
     """
+    try:
+        return _sound(problem, _trial(problem, number, row))
+    except MALFORMED as error:
+        raise RecordError(
+            f"trial {number} cannot be read, it was changed since it was written: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _trial(problem: Problem, number: int, row: Row) -> Trial:
     ended = row.status.finished
     standing = packing.join(END if ended else NOW, row.system)
     born = packing.join(BORN, row.system)
@@ -284,6 +293,43 @@ def trial_of(problem: Problem, number: int, row: Row) -> Trial:
         seconds=reports[-1].seconds if late else standing["seconds"],
         batch=tuple(born.get("batch", (0, 1))),
     )
+
+
+def _sound(problem: Problem, trial: Trial) -> Trial:
+    """The trial, if all that decisions rest on is of its kind.
+
+    Raises:
+        TypeError, ValueError: naming what is not.
+    """
+    values = trial.values or ()
+    reports = trial.reports
+    whole = {
+        "seen": [trial.seen],
+        "transitions": [n for t in trial.transitions for n in (t.event, t.step)],
+        "reports": [n for r in reports for n in (r.step, r.event, r.attempt)],
+        "batch": trial.batch,
+        "checkpoint": [trial.checkpoint_step],
+        "until and parent": [n for n in (trial.until, trial.parent) if n is not None],
+    }
+    real = {
+        "values": [*values, *trial.violations],
+        "metrics": [*trial.metrics.values(), *(n for r in reports for n in r.metrics.values())],
+        "seconds": [trial.started_s, trial.seconds, *(r.seconds for r in reports)],
+    }
+    for kinds, groups in (((int,), whole), ((int, float), real)):
+        for name, found in groups.items():
+            if not all(type(number) in kinds for number in found):
+                raise TypeError(f"{name} hold {found!r:.80}")
+    texts = (*trial.attempts, *([] if trial.checkpoint is None else [trial.checkpoint]))
+    if trial.failure is not None:
+        texts += tuple(getattr(trial.failure, f.name) for f in dataclasses.fields(trial.failure))
+    if not all(isinstance(text, str) for text in texts) or not isinstance(trial.info, dict):
+        raise TypeError("texts or notes are of another kind")
+    if trial.parent is not None and not 0 <= trial.parent < trial.number:
+        raise ValueError(f"its parent is trial {trial.parent}")
+    if trial.state is State.COMPLETE and len(values) != len(problem.objectives):
+        raise ValueError(f"it has {len(values)} values for {len(problem.objectives)} objectives")
+    return trial
 
 
 _STATES = {state.value: state for state in State}

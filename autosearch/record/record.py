@@ -8,7 +8,7 @@ from autosearch.core.errors import RecordError, StudyMismatchError
 from autosearch.core.history import History
 from autosearch.core.records import Json, Problem, Trial
 from autosearch.record import encoding, packing
-from autosearch.record.store import Change, Draft, Row, Status, Store, StudyRow
+from autosearch.record.store import MALFORMED, Change, Draft, Row, Status, Store, StudyRow
 from autosearch.space import nearest
 
 VERSION = 1
@@ -193,7 +193,12 @@ class StudyRecord:
         # Read once: a large study's rows would otherwise stay in memory beside its trials.
         self._rows = None
         trials = [encoding.trial_of(self.problem, number, row) for number, row in enumerate(rows)]
-        return History(self.problem, trials)
+        try:
+            return History(self.problem, trials)
+        except MALFORMED as error:
+            raise RecordError(
+                f"{self.location}: the trials of study {self.name!r} contradict each other: {error}"
+            ) from error
 
     # -- notes ---------------------------------------------------------------------------------------------
 
@@ -268,7 +273,7 @@ def _version(study: StudyRow, location: str) -> int | None:
 def _stored_problem(study: StudyRow, location: str) -> Problem:
     try:
         return Problem.from_dict(packing.unpack(packing.join(_PROBLEM, study.system)))
-    except (KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise RecordError(
             f"{location}: the problem of study {study.name!r} cannot be read: {error}"
         ) from error

@@ -5,11 +5,10 @@ changes rows in place and skips such lines unread, which makes it several times 
 """
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from autosearch.core.errors import RecordError
-from autosearch.record.store import Row, Status, StudyRow
+from autosearch.record.store import MALFORMED, Row, Status, StudyRow
 
 CREATE_STUDY = 0
 DELETE_STUDY = 1
@@ -62,7 +61,15 @@ class Replay:
         lines.pop()
         for start in range(0, len(lines), _CHUNK):
             chunk = lines[start : start + _CHUNK]
-            self._apply(self._decode(chunk, where))
+            entries = self._decode(chunk, where)
+            applied = 0
+            try:
+                for entry in entries:
+                    self._apply(entry)
+                    applied += 1
+            except MALFORMED as error:
+                lines_of = [i for i, line in enumerate(chunk) if not line.startswith(_SKIPPED)]
+                raise _broken(where, self.lines + lines_of[applied] + 1) from error
             self.lines += len(chunk)
 
     def _decode(self, lines: list[str], where: str) -> list[dict[str, Any]]:
@@ -81,29 +88,28 @@ class Replay:
                 raise _broken(where, number) from error
         raise _broken(where, self.lines + 1)
 
-    def _apply(self, entries: Iterable[dict[str, Any]]) -> None:
-        for entry in entries:
-            op = entry["op_code"]
-            if op == SET_TRIAL_SYSTEM_ATTR:
-                row = self._unfinished(entry)
-                if row is not None:
-                    row.system.update(entry["system_attr"])
-            elif op == CREATE_TRIAL:
-                self._create_trial(entry)
-            elif op == SET_TRIAL_STATE_VALUES:
-                self._set_state(entry)
-            elif op == SET_TRIAL_PARAM:
-                row = self._unfinished(entry)
-                if row is not None:
-                    row.params[entry["param_name"]] = entry["param_value_internal"]
-            elif op == SET_STUDY_SYSTEM_ATTR:
-                if entry["study_id"] in self.studies:
-                    self.studies[entry["study_id"]].system.update(entry["system_attr"])
-            elif op == CREATE_STUDY:
-                self._create_study(entry)
-            elif op == DELETE_STUDY and self.studies.pop(entry["study_id"], None):
-                for trial_id in self.numbers.pop(entry["study_id"]):
-                    self.rows.pop(trial_id, None)
+    def _apply(self, entry: dict[str, Any]) -> None:
+        op = entry["op_code"]
+        if op == SET_TRIAL_SYSTEM_ATTR:
+            row = self._unfinished(entry)
+            if row is not None:
+                row.system.update(_mapping(entry["system_attr"]))
+        elif op == CREATE_TRIAL:
+            self._create_trial(entry)
+        elif op == SET_TRIAL_STATE_VALUES:
+            self._set_state(entry)
+        elif op == SET_TRIAL_PARAM:
+            row = self._unfinished(entry)
+            if row is not None:
+                row.params[entry["param_name"]] = entry["param_value_internal"]
+        elif op == SET_STUDY_SYSTEM_ATTR:
+            if entry["study_id"] in self.studies:
+                self.studies[entry["study_id"]].system.update(_mapping(entry["system_attr"]))
+        elif op == CREATE_STUDY:
+            self._create_study(entry)
+        elif op == DELETE_STUDY and self.studies.pop(entry["study_id"], None):
+            for trial_id in self.numbers.pop(entry["study_id"]):
+                self.rows.pop(trial_id, None)
 
     def _unfinished(self, entry: dict[str, Any]) -> Row | None:
         row = self.rows.get(entry["trial_id"])
@@ -111,6 +117,8 @@ class Replay:
 
     def _create_study(self, entry: dict[str, Any]) -> None:
         name = entry["study_name"]
+        if type(name) is not str:
+            raise TypeError("a study's name is text")
         if any(study.name == name for study in self.studies.values()):
             return
         self.studies[self._next_study] = StudyRow(self._next_study, name)
@@ -127,9 +135,9 @@ class Replay:
         self.rows[self.trials] = Row(
             self.trials,
             Status(entry.get("state", Status.RUNNING)),
-            entry.get("params", {}),
-            entry.get("system_attrs", {}),
-            values,
+            _mapping(entry.get("params", {})),
+            _mapping(entry.get("system_attrs", {})),
+            _list(values),
         )
         self.numbers[study_id].append(self.trials)
         self.trials += 1
@@ -137,9 +145,22 @@ class Replay:
     def _set_state(self, entry: dict[str, Any]) -> None:
         row = self._unfinished(entry)
         if row is not None:
+            values = _list(entry["values"])
             row.status = Status(entry["state"])
-            if entry["values"] is not None:
-                row.values = entry["values"]
+            if values is not None:
+                row.values = values
+
+
+def _mapping(found: Any) -> dict[str, Any]:
+    if type(found) is not dict:
+        raise TypeError("attributes and parameters are mappings")
+    return found
+
+
+def _list(found: Any) -> list[Any] | None:
+    if found is not None and type(found) is not list:
+        raise TypeError("values are a list")
+    return found
 
 
 def _broken(where: str, line: int) -> RecordError:

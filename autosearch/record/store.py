@@ -21,6 +21,8 @@ from autosearch.core.records import Json
 MAX_TEXT = 32_000
 # Steps are 32-bit integers in a database.
 MAX_STEP = 2**31 - 1
+# What reading raises where a value is not of the kind, or not in the place, in which it was written.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 class Status(IntEnum):

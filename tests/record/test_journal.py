@@ -457,3 +457,27 @@ def test_finished_trials_do_not_stay_in_the_drivers_memory_twice(tmp_path: Path)
         run_one(driver)
     assert not driver.record.store._replay.rows  # type: ignore[attr-defined]
     driver.record.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"study_name":"study"', '"study_name":null'),
+        ('"trial_id":0', '"trial":0'),
+        ('"system_attr":{', '"system_attr":"{}","x":{'),
+        ('"seen":0', '"seen":"0"'),
+        ('"transitions":[[', '"transitions":[[[],'),
+        ('"started":', '"started":null,"x":'),
+    ],
+)
+def test_a_line_that_was_changed_is_refused_and_not_believed(tmp_path: Path, old: str, new: str) -> None:
+    from autosearch.core import Study
+
+    path = tmp_path / "study.journal"
+    with Study({"x": [1, 2]}, {"loss": "minimize"}, searcher="random", storage=path, name="study") as study:
+        study.tell(study.ask(), 1.0)
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(RecordError):
+        read_history(path, "study")
