@@ -34,9 +34,9 @@ def results(history: History) -> dict[int, np.ndarray]:
     for trial in history.finished:
         if trial.number in found:
             continue
-        guess = _projected(trial, complete, history) if trial.state is State.STOPPED else None
-        known = guess is not None and Y.shape[1] == 1
-        found[trial.number] = np.array([min(guess or 0.0, float(Y.max()))]) if known else worst
+        stopped = trial.state is State.STOPPED and Y.shape[1] == 1
+        guess = _projected(trial, complete, history) if stopped else None
+        found[trial.number] = worst if guess is None else np.minimum(guess, Y.max(axis=0))
     return found
 
 
