@@ -25,6 +25,7 @@ from autosearch.methods.pruning.attention import AttentionLayout, find_attention
 from autosearch.methods.pruning.groups import refuse_shared
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_STRANGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
@@ -107,7 +108,16 @@ class _Builder:
 
     def build(self, graph: fx.Graph) -> GraphSchema:
         for node in graph.nodes:
-            self._known[node] = self._visit(node)
+            try:
+                self._known[node] = self._visit(node)
+            except PruningError:
+                raise
+            except _STRANGE as error:  # arguments of a kind, or in an order, that no rule here expects
+                raise PruningError(
+                    f"{node.name}: how {node.target} is used here cannot be followed ({type(error).__name__}: {error})."
+                ) from error
+        if not self._slots:
+            raise PruningError("the network has no weights: there is nothing to prune.")
         placed = {slot.name for slot in self._slots}
         left = [name for name in self._parameters if name not in placed]
         if left:
@@ -149,12 +159,18 @@ class _Builder:
     ) -> None:
         tensor = self._parameters[name] if trainable else self._buffers[name]
         columns = column if isinstance(column, torch.Tensor) else torch.full((len(nodes),), column)
+        if tensor.numel() != len(nodes):
+            raise PruningError(
+                f"{name}: has {tensor.numel()} numbers for {len(nodes)} channels; the graph holds one for each."
+            )
         self._slots.append(Slot(name, tuple(tensor.shape), "node", nodes.clone(), columns, trainable))
 
     def _weight_slot(self, name: str, kernel: int, edges: torch.Tensor) -> None:
         """A weight whose last `kernel` numbers, row by row, are the features of `edges`."""
         shape = tuple(self._parameters[name].shape)
         rows = edges.reshape(-1, 1).expand(-1, kernel).reshape(-1)
+        if math.prod(shape) != len(rows):
+            raise PruningError(f"{name}: has {math.prod(shape)} numbers, the graph has room for {len(rows)}.")
         columns = torch.arange(kernel).repeat(len(edges.reshape(-1)))
         self._slots.append(Slot(name, shape, str(kernel), rows, columns))
 

@@ -396,3 +396,21 @@ def test_a_state_of_another_network_is_refused():
     state = dict(itertools.islice(state_of(model).items(), 3))
     with pytest.raises(PruningError, match="the graph was made for"):
         schema.to_graph(state)
+
+
+class Chunked(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat(x.chunk(2, 1)[::-1], 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.ReLU()), "no weights"),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), Chunked()), "cannot be followed"),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), nn.LayerNorm([4, 6, 6])), "has 144 numbers for"),
+    ],
+)
+def test_networks_of_odd_shapes_are_refused_by_name(model: nn.Module, message: str) -> None:
+    with pytest.raises(PruningError, match=message):
+        trace(model, torch.randn(2, 4, 6, 6))
