@@ -10,6 +10,7 @@ A part that fails is said at once and fails the run (exit code 1). Each part app
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,8 @@ def main() -> int:
     if asked.parts == ["table"]:
         sys.stdout.write(table() + "\n")
         return 0
+    # So that servers, sessions and mounts are let go of.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
     passed = True
     for round_ in range(asked.rounds):
