@@ -33,6 +33,7 @@ SAMPLES = 32
 # Below this share of noise in the variance of an observation, the values at observed points count as known.
 QUIET = 1e-4
 _JITTER = 1e-6  # relative to the variance, where samples are taken as known
+_STEEP = 1e6  # logarithms of improvements that nobody expects may be as low as minus this
 _MOST_QUASI = 1000  # columns of a Sobol sequence; building one of more takes longer than it helps
 
 
@@ -211,15 +212,19 @@ def reference(Y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LogBelow:
-    """Logarithm of the probability that a modelled quantity is at most `bound`."""
+    """Logarithm of the probability that a modelled quantity is at most `bound`.
+
+    Below `least`, itself such a logarithm, it falls so steeply that hardly any improvement makes up for it.
+    """
 
     model: GaussianProcess
     bound: float
+    least: float = -math.inf
 
     def __call__(self, X: Tensor) -> Tensor:
         mean, variance = self.model.moments(X)
         below: Tensor = torch.special.log_ndtr((self.bound - mean) / variance.sqrt())
-        return below
+        return below if self.least == -math.inf else below + _STEEP * (below - self.least).clamp_max(0.0)
 
 
 @dataclass(frozen=True, slots=True)

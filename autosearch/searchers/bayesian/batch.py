@@ -58,7 +58,7 @@ class Batch:
 
     def _one(self, number: int) -> Suggestion | None:
         size = self.options.initial or initial_size(self.problem)
-        if number < size:
+        if number < size and not self._lost(size):
             return self._designed(number, "initial design")
         if not len(self.data.X):
             return self._designed(number, "no trial has a result yet: initial design goes on")
@@ -66,6 +66,11 @@ class Batch:
             return self._modelled(number)
         except NUMERICAL as error:
             return self._designed(number, f"no model could be fitted ({error}): initial design goes on")
+
+    def _lost(self, size: int) -> bool:
+        """Whether half of the initial design has met no outcome constraint: models of these find a way in sooner."""
+        n = len(self.data.X)
+        return self.options.initial is None and 2 * n > size and not bool(self.data.feasible.any())
 
     def _taken(self, key: Hashable) -> bool:
         return key in self.keys

@@ -277,6 +277,17 @@ def test_outcome_constraints_are_met():
     assert history.incumbent.values[0] < 1.03  # the best feasible value is 1
 
 
+@pytest.mark.parametrize(("radius", "reason"), [(0.0, "feasibility"), (1.0, "initial design")])
+def test_the_initial_design_ends_halfway_where_nothing_is_feasible(radius, reason):
+    builder = Builder(SQUARE, constraints=[f"r <= {radius}"], seed=1)
+    for config in builder.problem.space.sample(np.random.default_rng(0), 3):
+        builder.complete(config, loss=config["x"], r=0.5)
+    (suggestion,) = BayesianSearcher().suggest(builder.history(), 1)
+    assert suggestion.info["reason"] == reason
+    (fixed,) = BayesianSearcher(initial=4).suggest(builder.history(), 1)
+    assert fixed.info["reason"] == "initial design"
+
+
 def test_looks_for_feasibility_first():
     builder = Builder(SQUARE, constraints=["size >= 1.9"])
     for config in builder.problem.space.sample(np.random.default_rng(0), 8):
