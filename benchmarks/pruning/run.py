@@ -333,14 +333,15 @@ COLUMNS = (
 )
 
 
-def run(size: str, parts: list[str], minutes: float, first: int, network: int | None) -> None:
+def run(size: str, parts: list[str], minutes: float, first: int, only: dict[str, list[Any]]) -> None:
+    """Append the rows that are missing; `only` names values of their keys."""
     done = {_key(row) for row in read(RESULTS)}
     end = time.monotonic() + 60 * minutes
     torch.set_num_threads(1)
     for part in parts:
         for key, work in PARTS[part](size, first):
             key = {"size": size, **key}
-            if network is not None and key["network"] != network:
+            if any(values and key[name] not in values for name, values in only.items()):
                 continue
             if _key(key) in done or time.monotonic() > end:
                 continue
@@ -451,7 +452,8 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--first", type=int, default=0, help="number of the first held-out network")
-    parser.add_argument("--network", type=int, help="only this one, for runs side by side")
+    for name, kind in (("network", int), ("seed", int), ("form", str)):
+        parser.add_argument(f"--{name}", action="append", type=kind, help="only this one, or these")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if not arguments.table:
@@ -460,7 +462,7 @@ def main() -> None:
             arguments.part or list(PARTS),
             arguments.minutes,
             arguments.first,
-            arguments.network,
+            {name: getattr(arguments, name) for name in ("network", "seed", "form")},
         )
     print(tables(arguments.size))
 
