@@ -52,12 +52,13 @@ def informative(S: np.ndarray) -> np.ndarray:
 def consensus(Z: np.ndarray) -> np.ndarray:
     """(N,) mean of the columns of `Z` (N, M), each turned so that it agrees with what most of them share.
 
-    What they share is their first principal component. Its sign is that of most columns as they are: which end is
-    the good one, only results tell.
+    What they share is their first principal component. Which end is the good one only results tell, so the sign is
+    taken from the shape alone, the longer tail up: scores of the other sign give the same mean.
     """
     if not Z.shape[1]:
         return np.zeros(len(Z))
     centred = Z - Z.mean(axis=0)
     signs = np.sign(np.linalg.eigh(centred.T @ centred)[1][:, -1])
     signs[signs == 0] = 1.0
-    return np.asarray(centred @ (signs if signs.sum() >= 0 else -signs) / Z.shape[1])
+    mean = centred @ signs / Z.shape[1]
+    return np.asarray(mean if (mean**3).sum() >= 0 else -mean)
