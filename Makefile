@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test lint types fast test-slow test-browser soak clean
+.PHONY: help install demo test lint types fast test-slow test-browser soak fuzz docs clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,14 +37,23 @@ fast: install  ## The tests that need no Ray session
 
 test-slow: install  ## Long and statistical tests
 	$(BIN)/pytest -m 'slow and not ray' --timeout 3600
+	$(BIN)/pytest -m 'slow and ray' --timeout 1800
 
 test-browser: install  ## Report and dashboard in Debian's Chromium (installs it where it is missing)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	command -v chromium >/dev/null || apt-get install --yes chromium
 	$(BIN)/pytest -m browser --timeout 180
 
-soak: install  ## Faults at length: a driver killed twenty times over real Ray, a node lost (up to half an hour)
-	$(BIN)/pytest -m 'ray and slow' --timeout 1800
+soak: install  ## Faults at length over real Ray (under an hour); SOAK='--rounds 2', SOAK='kills noop --seed 7'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres]'
+	$(BIN)/python benchmarks/soak/run.py $(SOAK)
+
+fuzz: install  ## Fuzz every reader of files and networks; FUZZ='--seconds 600 record'
+	$(BIN)/python -W ignore benchmarks/fuzz/run.py $(FUZZ)
+
+docs: install  ## API reference into build/docs/index.html, from the docstrings
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/build.py build/docs
 
 clean:  ## Remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
