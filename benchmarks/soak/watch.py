@@ -1,5 +1,6 @@
 """Looks at a study from outside: starts and ends its drivers, and says what was lost, repeated or left behind."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -32,7 +33,6 @@ FAULTS = (
 GONE_S = 30.0  # within which nothing of a killed driver may be left
 MARK = "AUTOSEARCH_SOAK"
 KEPT = {"study.journal", "study.journal.driver", "checkpoints", "trials", "logs", "queue", "tally"}
-TEMP = Path("/tmp")  # where sessions have their folders
 
 
 class Driver:
@@ -72,12 +72,12 @@ class Driver:
             raise
         return self.process.returncode, out, err
 
-    def left(self) -> list[int]:
-        """Processes that it has started and that are still there after `GONE_S`."""
+    def left(self) -> list[str]:
+        """Processes that it has started and that are still there after `GONE_S`, as their command lines begin."""
         deadline = time.monotonic() + GONE_S
         while (alive := _marked(self.mark)) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return alive
+        return [_command(pid) for pid in alive]
 
 
 def _marked(mark: str) -> list[int]:
@@ -92,16 +92,25 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        words = "ended just now"
+    return f"{pid} {words:.60}"
+
+
 class Watch:
     """What must hold of one study, whatever happens to its drivers. Every count of a fault should stay 0."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec, self.folder = spec, Path(spec.folder)
         self.home = self.folder.parent / "home"
-        self.lost, self.repeated, self.left = 0, 0, 0
+        self.lost, self.repeated = 0, 0
+        self.left: list[str] = []
         self._known: dict[int, Any] = {}
         self._begun: Counter[int] = Counter()
-        self._temp = _session_folders()
+        self._sessions: set[Path] = set()
 
     def history(self) -> History | None:
         """The study as its record shows it, None where there is none yet."""
@@ -116,6 +125,7 @@ class Watch:
 
     def finished(self) -> int:
         found = self.history()
+        self.see_session()
         return 0 if found is None else len(found.finished)
 
     def wait_for(self, trials: int, driver: Driver, seconds: float = 120) -> None:
@@ -131,10 +141,15 @@ class Watch:
     def start(self) -> Driver:
         return Driver(self.spec, self.home)
 
+    def see_session(self) -> None:
+        """Note the folder of the Ray session that runs now, to see later whether it is gone."""
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it is being written
+            self._sessions.add(Path(json.loads((self.folder / "ray.json").read_text())["folder"]))
+
     def look(self, driver: Driver | None = None) -> None:
         """Count finished trials that are gone, have changed, or were begun again since the last look."""
         if driver is not None:
-            self.left += len(driver.left())
+            self.left += driver.left()
         found = self.history()
         now = {} if found is None else {t.number: (t.config, t.values, t.transitions) for t in found.finished}
         begun = self._tally()
@@ -167,11 +182,11 @@ class Watch:
             "wrong_best": int(history.incumbent is None or history.incumbent.number != best.number),
             "bad_checkpoints": self._bad_checkpoints(history),
             "other_choices": self._other_choices(history) if configs else 0,
-            "left_processes": self.left,
+            "left_processes": len(self.left),
             "left_files": len(left),
         }
-        if left:
-            found["note"] = f"left: {', '.join(left)}"
+        if left or self.left:
+            found["note"] = f"left: {', '.join([*left, *self.left])}"
         found["passed"] = int(
             found["trials"] == found["complete"] == self.spec.trials
             and not any(found[name] for name in FAULTS)
@@ -198,16 +213,4 @@ class Watch:
         """What nobody has asked to keep: in the output, in the home folder, of Ray's sessions."""
         left = [p.name for p in self.folder.iterdir() if p.name not in KEPT]
         left += [p.name for p in self.home.iterdir()]
-        return left + sorted(_session_folders() - self._temp)
-
-
-def _session_folders() -> set[str]:
-    """Folders of sessions that no living process speaks of: those of others that run meanwhile are not ours."""
-    folders = {p.name for p in TEMP.glob("asr-*")}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        folders -= {name for name in folders if name in line}
-    return folders
+        return left + sorted(str(folder) for folder in self._sessions if folder.exists())
