@@ -22,9 +22,12 @@ def test_it_finds_the_best_architecture_in_few_trials(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_signs_of_scores_do_not_matter(seed: int) -> None:
-    study = play(RobotSearcher(), scores(noisy_columns(seed, sign=-1.0)), 16, seed=seed)
+def test_negated_scores_lead_to_the_same_architectures(seed: int) -> None:
+    study, negated = (
+        play(RobotSearcher(), scores(noisy_columns(seed, sign=sign)), 16, seed=seed) for sign in (1.0, -1.0)
+    )
     assert study.best.metrics["acc"] == RESULTS.max()
+    assert keys(negated) == keys(study)
 
 
 def test_no_architecture_is_trained_twice_and_all_are_in_the_end() -> None:
