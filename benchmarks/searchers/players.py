@@ -33,6 +33,7 @@ RIVALS: dict[str, tuple[str | None, str, tuple[str, ...]]] = {
     "smac": ("smac", "with_smac.py", ()),
 }
 SEARCHERS = (*OURS, *RIVALS)
+ONE_OBJECTIVE = ("cma-es",)  # refuses problems of several
 Metrics = Mapping[str, float]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import append, origin, read
-from players import HOMES, SEARCHERS, player
+from players import HOMES, ONE_OBJECTIVE, SEARCHERS, player
 from problem import Problem
 from problems import PROBLEMS, QUICK
 
@@ -156,6 +156,7 @@ def main() -> None:
         for problem in problems
         for searcher in searchers
         if (key := (problem, searcher, seed, evaluations)) not in done
+        and (searcher not in ONE_OBJECTIVE or len(PROBLEMS[problem].objectives) == 1)
     ]
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         for row in pool.imap_unordered(_job, tasks):
