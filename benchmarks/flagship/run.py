@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -47,12 +47,14 @@ SMALL = (
     "objectives={val_loss: minimize, macs: minimize}", "resources={runner: inline}",
     "finally={task: prune, target: {macs: 0.7}, epochs: 2}", "budget.trials=null",
 )  # fmt: skip
-ARCHITECTURE = "architecture: {use: elastic_resnet, stages: 3, depth: 2, width: 4, most: 16}"
+ARCHITECTURE = "architecture: {use: nasbench201}, width: {type: int, low: 4, high: 8}"
 DECAY = "weight_decay: {type: float, low: 1.0e-5, high: 1.0e-2, log: true}"
 LR = "lr: {type: float, low: 3.0e-3, high: 0.5, log: true}"
 DROPOUT = "dropout: {type: float, low: 0.0, high: 0.8}"
 SPACE = f"space={{{ARCHITECTURE}, {LR}, {DECAY}, {DROPOUT}}}"
-ROBOT = "{method: robot, enumerate: 0, pool: 40, block: 20, batch: 32, metrics: [synflow, naswot, params, flops]}"
+SCORES = "metrics: [synflow, naswot, params, flops]"
+ROBOT = f"{{method: robot, enumerate: 0, pool: 40, block: 20, batch: 32, {SCORES}}}"
+SPLIT = f"searcher={{method: split, parts: {{architecture.*: {ROBOT}, '*': bayesian}}}}"
 STN = "{method: stn, tune: {dropout: {low: 0, high: 0.8}}}"
 AUTOLRS = "{method: autolrs, low: 0.003, high: 0.5}"
 BAYESIAN = "searcher=bayesian"
@@ -62,7 +64,10 @@ METHODS: dict[str, tuple[str, ...]] = {
     "without scores": (BAYESIAN,),
     "without a model": (f"searcher.parts={{architecture.*: {ROBOT}, '*': random}}",),
     "without a scheduler": ("scheduler=null",),
-    "with lr schedules": (f"space={{{ARCHITECTURE}, {DECAY}, {DROPOUT}, lr_schedule: {{use: lr_schedule}}}}",),
+    "with asha": ("scheduler={method: asha, min: 1}",),
+    "with lr schedules": (
+        f"space={{{ARCHITECTURE}, {DECAY}, {DROPOUT}, lr_schedule: {{use: lr_schedule}}}}",
+    ),
     "with AutoLRS": (f"training=[{AUTOLRS}]", f"space={{{ARCHITECTURE}, {DECAY}, {DROPOUT}}}"),
     "with self-tuning": (f"training=[{STN}]", f"space={{{ARCHITECTURE}, {LR}, {DECAY}}}"),
     "with both": (f"training=[{STN}, {AUTOLRS}]", f"space={{{ARCHITECTURE}, {DECAY}}}"),
@@ -71,6 +76,10 @@ METHODS: dict[str, tuple[str, ...]] = {
     "random": ("searcher=random", "scheduler=null"),
     "random and asha": ("searcher=random",),
 }
+EDGES = ("edge01", "edge02", "edge12", "edge03", "edge13", "edge23")
+OPERATIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+RANGES = {"lr": (3e-3, 0.5, True), "weight_decay": (1e-5, 1e-2, True), "dropout": (0.0, 0.8, False)}
+WIDTHS = (4, 8)
 RIVALS = ("optuna tpe, hyperband", "ray asha")
 
 
@@ -102,7 +111,8 @@ def ours(overrides: Sequence[str], seed: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         file = asr.load(
-            STUDY, [*SMALL, SPACE, *overrides, f"seed={seed}", f"budget.minutes={seconds / 60}", f"output={folder}"]
+            STUDY,
+            [*SMALL, SPACE, *overrides, f"seed={seed}", f"budget.minutes={seconds / 60}", f"output={folder}"],
         )
         study = file.open()
         study.use_clock(time.process_time, 0.0)
@@ -144,18 +154,17 @@ def finding(clock: Clock) -> dict[str, Any]:
 
 def task() -> ImageClassification:
     """The task of the study, without its training methods."""
-    objective = asr.load(STUDY, [*SMALL, "training=null", "budget.trials=1"]).objective
-    assert isinstance(objective, ImageClassification)
-    return objective
+    found = asr.load(STUDY, [*SMALL, "training=null", "budget.trials=1"]).objective
+    return cast(ImageClassification, found)
 
 
 def configured(draw: Callable[[str], Any]) -> dict[str, Any]:
-    """The study's space for a rival: `draw` gives the value of a name; widths grow from stage to stage."""
-    widths = sorted(draw(f"width{s}") for s in (1, 2, 3))
-    architecture = {"space": "elastic_resnet"}
-    for s, width in enumerate(widths, 1):
-        architecture |= {f"width{s}": width, f"depth{s}": draw(f"depth{s}")}
-    return {"architecture": architecture, **{name: draw(name) for name in ("lr", "weight_decay", "dropout")}}
+    """The study's space for a rival: `draw` gives the value of a name."""
+    edges = {name: draw(name) for name in EDGES}
+    return {
+        "architecture": {"space": "nasbench201", **edges},
+        **{name: draw(name) for name in (*RANGES, "width")},
+    }
 
 
 def epochs(config: dict[str, Any], seed: int) -> Iterator[tuple[int, float, float]]:
@@ -184,26 +193,24 @@ def optuna_study(seed: int, seconds: float) -> dict[str, Any]:
 
     def objective(trial: optuna.Trial) -> float:
         def draw(name: str) -> Any:
-            if name.startswith("width"):
-                return trial.suggest_int(name, 4, 16, step=4)
-            if name.startswith("depth"):
-                return trial.suggest_int(name, 1, 2)
-            if name == "dropout":
-                return trial.suggest_float(name, 0.0, 0.8)
-            low, high = (3e-3, 0.5) if name == "lr" else (1e-5, 1e-2)
-            return trial.suggest_float(name, low, high, log=True)
+            if name in EDGES:
+                return trial.suggest_categorical(name, OPERATIONS)
+            if name == "width":
+                return trial.suggest_int(name, *WIDTHS)
+            low, high, log = RANGES[name]
+            return trial.suggest_float(name, low, high, log=log)
 
-        loss, macs = math.inf, 0.0
-        for epoch, loss, macs in epochs(configured(draw), derive_seed(seed, trial.number)):
-            trial.report(loss, epoch)
+        reached = math.inf, 0.0
+        for epoch, *reached in epochs(configured(draw), derive_seed(seed, trial.number)):
+            trial.report(reached[0], epoch)
             if clock.seconds > seconds:
                 trial.study.stop()
                 raise optuna.TrialPruned
             if trial.should_prune():
                 raise optuna.TrialPruned
-        clock.found(loss)
-        points.append((loss, macs))
-        return loss
+        clock.found(reached[0])
+        points.append((reached[0], reached[1]))
+        return reached[0]
 
     # A network that diverges is a failed trial, as in a study of ours.
     study.optimize(objective, catch=(FloatingPointError,))
@@ -239,11 +246,11 @@ def ray_study(seed: int, seconds: float) -> dict[str, Any]:
             return spent[0] > seconds
 
     space = {
-        **{f"width{s}": tune.choice([4, 8, 12, 16]) for s in (1, 2, 3)},
-        **{f"depth{s}": tune.choice([1, 2]) for s in (1, 2, 3)},
-        "lr": tune.loguniform(3e-3, 0.5),
-        "weight_decay": tune.loguniform(1e-5, 1e-2),
-        "dropout": tune.uniform(0.0, 0.8),
+        **{name: tune.choice(OPERATIONS) for name in EDGES},
+        **{
+            n: (tune.loguniform if log else tune.uniform)(low, high) for n, (low, high, log) in RANGES.items()
+        },
+        "width": tune.randint(WIDTHS[0], WIDTHS[1] + 1),
         "seed": tune.randint(0, 2**31),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -253,14 +260,15 @@ def ray_study(seed: int, seconds: float) -> dict[str, Any]:
             scheduler = ASHAScheduler(
                 time_attr="epoch", max_t=task().epochs, grace_period=1, reduction_factor=3
             )
+            drawn = tune.search.BasicVariantGenerator(random_state=seed, max_concurrent=1)
             tuner = tune.Tuner(
                 train,
                 param_space=space,
-                tune_config=tune.TuneConfig(metric="val_loss", mode="min", scheduler=scheduler, num_samples=-1,
-                                            max_concurrent_trials=1,
-                                            search_alg=tune.search.BasicVariantGenerator(random_state=seed, max_concurrent=1)),
+                tune_config=tune.TuneConfig(
+                    metric="val_loss", mode="min", scheduler=scheduler, num_samples=-1, search_alg=drawn
+                ),
                 run_config=tune.RunConfig(stop=Spent(), storage_path=folder, verbose=0),
-            )  # fmt: skip
+            )
             results = tuner.fit()
         finally:
             ray.shutdown()
@@ -323,22 +331,35 @@ def draw(size: str) -> str:
     lines = []
     for method in (*METHODS, *RIVALS):
         own = [row for row in rows if row["method"] == method and row["seed"] in base]
+        if not own:
+            lines.append([method, 0, "", "", "", "", ""])
+            continue
         pairs = [(row, base[row["seed"]]) for row in own]
-        budget = SIZES[size][0]
-        factors = [budget / reached(b["trace"], float(r["val_loss"])) for r, b in pairs]
-        losses = [float(r["val_loss"]) for r in own]
+        others = method != "flagship"
+        factors = [SIZES[size][0] / reached(b["trace"], float(r["val_loss"])) for r, b in pairs]
+        losses = interval([float(r["val_loss"]) for r in own])
+        differences = interval([float(r["val_loss"]) - float(b["val_loss"]) for r, b in pairs])
+        counts = [statistics.mean(float(r[name]) for r in own) for name in ("complete", "trials")]
         lines.append(
             [
                 method,
                 len(own),
-                f"{statistics.mean(float(r['complete']) for r in own):.0f} of {statistics.mean(float(r['trials']) for r in own):.0f}" if own else "",
-                interval(losses),
-                interval([float(r["val_loss"]) - float(b["val_loss"]) for r, b in pairs]) if method != "flagship" else "",
+                f"{counts[0]:.0f} of {counts[1]:.0f}",
+                losses,
+                differences if others else "",
                 interval([float(r["hypervolume"]) for r in own]),
-                " ".join("never" if f == 0 else f"{f:.1f}" for f in factors) if method != "flagship" else "",
+                " ".join("never" if f == 0 else f"{f:.1f}" for f in factors) if others else "",
             ]
-        )  # fmt: skip
-    columns = ("study", "n", "complete trials", "val loss", "minus flagship's", "hypervolume", "flagship is faster by")
+        )
+    columns = (
+        "study",
+        "n",
+        "complete trials",
+        "val loss",
+        "minus flagship's",
+        "hypervolume",
+        "flagship is faster by",
+    )
     return table(columns, lines)
 
 
