@@ -47,7 +47,7 @@ def kills(seed: int, say: Say, faults: int = 50) -> dict[str, Any]:
     """A driver killed at random moments: every fifth time while it starts, else within its trials."""
     moments = random.Random(seed)
     with folder_of_its_own() as folder:
-        watch = Watch(Spec(str(folder / "out"), trials=80))
+        watch = Watch(Spec(str(folder / "out"), trials=30 + faults))
         done = 0
         for kill in range(faults):
             driver = watch.start()
