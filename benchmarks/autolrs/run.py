@@ -3,7 +3,7 @@
 Every optimizer step counts: those of a search, and those of a sweep's other runs. The range test of the cosine that it
 serves is not counted, to that one's advantage. Claims of the README are read from `results.csv`, written by
 
-    python benchmarks/autolrs/run.py quick|full [--task NAME] [--method NAME] [--minutes M] [--table]
+    python -m benchmarks.autolrs.run quick|full [--task NAME] [--method NAME] [--minutes M] [--table]
 
 An interrupted run goes on. Settings were chosen on seeds 100 to 109 of the same tasks and frozen before seeds 10 to 19,
 which are reported, ran. Rows of seeds 0 to 9 come from an earlier choice, in which the noise of training losses kept a

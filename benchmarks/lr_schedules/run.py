@@ -1,6 +1,6 @@
 """Searching the lr schedule's family against searching the peak of a cosine, at equal trials.
 
-    python benchmarks/lr_schedules/run.py quick|full [--minutes M] [--table]
+    python -m benchmarks.lr_schedules.run quick|full [--minutes M] [--table]
 
 An interrupted run goes on with the next study.
 """

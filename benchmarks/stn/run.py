@@ -1,6 +1,6 @@
 """One self-tuning run against searches that are given the same compute; replays, starting points, cost of a step.
 
-    python benchmarks/stn/run.py quick|full [--part NAME] [--task NAME] [--method NAME] [--seed N] [--table]
+    python -m benchmarks.stn.run quick|full [--part NAME] [--task NAME] [--method NAME] [--seed N] [--table]
 
 Parts: `cost` of a step beside a plain one; `compare` with random search, the Bayesian searcher and population-based
 training, which have as many whole runs as cost more than the self-tuning one, with a replay of what was found in a
