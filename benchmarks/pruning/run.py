@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -364,13 +365,12 @@ def _key(row: Any) -> tuple[str, ...]:
 
 
 def interval(values: list[float]) -> str:
-    """Mean and its 95 % interval by resampling."""
-    if not values:
+    """Mean and its 95 % interval (Student's t), in points."""
+    if len(values) < 2:
         return ""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (10_000, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return f"{100 * statistics.mean(values):+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] ({len(values)})"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    mean = statistics.mean(values)
+    return f"{100 * mean:+.2f} [{100 * (mean - half):+.2f}, {100 * (mean + half):+.2f}] ({len(values)})"
 
 
 @cache
@@ -380,7 +380,7 @@ def rows_of(size: str) -> list[dict[str, str]]:
 
 def tables(size: str) -> str:
     """All tables in Markdown."""
-    return "\n\n".join(part(size) for part in (_accuracies, _differences, _latencies, _studies))
+    return "\n\n".join(part(size) for part in (_accuracies, _differences, _left, _latencies, _studies))
 
 
 def _measured(size: str) -> dict[tuple[str, ...], float]:
@@ -403,6 +403,18 @@ def _accuracies(size: str) -> str:
         own = [[v for key, v in accuracy.items() if (key[0], key[3]) == (form, s)] for s in _speed_ups(size)]
         lines.append([form, *(f"{100 * statistics.mean(v):.2f} ({len(v)})" if v else "" for v in own)])
     return _table("test accuracy, % (n)", size, lines)
+
+
+def _left(size: str) -> str:
+    rows = [row for row in rows_of(size) if row["part"] == "forms"]
+    lines = []
+    for form in [*SIZES[size]["forms"], *EXTRA]:
+        own = [
+            [float(r["macs_share"]) for r in rows if (r["form"], r["speed_up"]) == (form, s)]
+            for s in _speed_ups(size)
+        ]
+        lines.append([form, *(f"{1 / statistics.mean(v):.2f}x" if v else "" for v in own)])
+    return _table("speed-up reached, in MACs", size, lines)
 
 
 def _differences(size: str) -> str:
