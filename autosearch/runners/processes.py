@@ -4,12 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 # Environment variables that everything a run, or an attempt of a trial, starts inherits.
 RUN_MARK = "AUTOSEARCH_RUN"
 TRIAL_MARK = "AUTOSEARCH_TRIAL"
 _PR_SET_CHILD_SUBREAPER = 36
+_LOOKS = 20  # at most, for marked processes: each sees what was started during the one before
 
 
 def adopt_orphans() -> None:
@@ -52,9 +54,22 @@ def end_marked(variable: str, value: str) -> list[int]:
     """Kill every process of this machine whose environment holds `variable=value`; returns their numbers.
 
     Children inherit the mark whatever they call themselves, and a number that was given to another process in the
-    meantime does not carry it.
+    meantime does not carry it. One that was started while we looked is found by looking again.
     """
     mark = f"{variable}={value}".encode()
+    ended: list[int] = []
+    for _ in range(_LOOKS):
+        found = _marked(mark)
+        if not found:
+            break
+        end_processes(found)
+        ended += [pid for pid in found if pid not in ended]
+        time.sleep(0.05)  # until those that are not our children are gone
+    return ended
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Living processes but this one whose environment holds the mark."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
@@ -64,7 +79,6 @@ def end_marked(variable: str, value: str) -> list[int]:
             continue  # another user's, or it ended while we looked
         if marked and pid != os.getpid():
             found.append(pid)
-    end_processes(found)
     return found
 
 

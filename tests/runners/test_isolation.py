@@ -202,3 +202,29 @@ def test_a_node_holds_as_many_trials_as_fit(
     from autosearch.runners.ray.session import _fitting
 
     assert _fitting(node, Resources(cpus=cpus, gpus=gpus)) == fits
+
+
+@linux
+def test_a_process_started_while_others_are_ended_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autosearch.runners import processes
+
+    def sleeper() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(["sleep", "60"], env={**os.environ, "MARK_OF_THIS_TEST": "late"})
+
+    first = sleeper()
+    started: list[subprocess.Popen[bytes]] = []
+    original = processes.end_processes
+
+    def slow(pids: list[int]) -> None:
+        if not started:
+            started.append(sleeper())
+        original(pids)
+
+    monkeypatch.setattr(processes, "end_processes", slow)
+    deadline = time.monotonic() + 10
+    while not processes._marked(b"MARK_OF_THIS_TEST=late"):  # until it has its environment
+        assert time.monotonic() < deadline
+    ended = end_marked("MARK_OF_THIS_TEST", "late")
+    assert set(ended) == {first.pid, started[0].pid}
+    for process in (first, *started):
+        process.wait()
