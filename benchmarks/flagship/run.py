@@ -46,6 +46,7 @@ SMALL = (
     "run.train_size=2000", "run.val_size=1000", "run.batch_size=32", "run.epochs=6",
     "objectives={val_loss: minimize, macs: minimize}", "resources={runner: inline}",
     "finally={task: prune, target: {macs: 0.7}, epochs: 2}", "budget.trials=null",
+    "scheduler={method: asha, min: 2}",
 )  # fmt: skip
 ARCHITECTURE = "architecture: {use: nasbench201}, width: {type: int, low: 4, high: 8}"
 DECAY = "weight_decay: {type: float, low: 1.0e-5, high: 1.0e-2, log: true}"
@@ -64,7 +65,6 @@ METHODS: dict[str, tuple[str, ...]] = {
     "without scores": (BAYESIAN,),
     "without a model": (f"searcher.parts={{architecture.*: {ROBOT}, '*': random}}",),
     "without a scheduler": ("scheduler=null",),
-    "with asha": ("scheduler={method: asha, min: 1}",),
     "with lr schedules": (
         f"space={{{ARCHITECTURE}, {DECAY}, {DROPOUT}, lr_schedule: {{use: lr_schedule}}}}",
     ),
@@ -187,7 +187,7 @@ def optuna_study(seed: int, seconds: float) -> dict[str, Any]:
     clock = Clock()
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True),
-        pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=task().epochs),
+        pruner=optuna.pruners.HyperbandPruner(min_resource=2, max_resource=task().epochs),
     )
     points: list[tuple[float, float]] = []
 
@@ -258,7 +258,7 @@ def ray_study(seed: int, seconds: float) -> dict[str, Any]:
                  runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}})  # fmt: skip
         try:
             scheduler = ASHAScheduler(
-                time_attr="epoch", max_t=task().epochs, grace_period=1, reduction_factor=3
+                time_attr="epoch", max_t=task().epochs, grace_period=2, reduction_factor=3
             )
             drawn = tune.search.BasicVariantGenerator(random_state=seed, max_concurrent=1)
             tuner = tune.Tuner(
