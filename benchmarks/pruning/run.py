@@ -49,7 +49,7 @@ FORMS = (
     CONTROL, "meta", "depgraph", "torch_pruning", "torch_pruning capped", "layer", "unfloored", "taylor", "bn_scale",
     "random",
 )  # fmt: skip
-EXTRA = ("meta unsettled", "meta mnist", "meta 14")
+EXTRA = ("magnitude unsettled", "meta unsettled", "meta mnist", "meta 14")
 
 FASHION = {
     "task": "image_classification",
@@ -133,18 +133,22 @@ def metanetwork(size: str, *, dataset: str | None = None, depth: int | None = No
 
 
 def task_of(size: str, form: str, number: int, speed_up: float) -> PruneTask:
-    """The task whose trial makes a form of a network; `meta WORD` is meta pruning with another metanetwork."""
+    """The task whose trial makes a form of a network.
+
+    `meta WORD` is meta pruning with another metanetwork; `unsettled`: all training comes after the removal.
+    """
     options: dict[str, Any] = {
         "network": SIZES[size]["network"], "checkpoint": dense(size, number), "target": {"macs": 1 / speed_up},
         "epochs": AFTER, "epochs_before": BEFORE,
     }  # fmt: skip
     name, *rest = form.split()
+    if "unsettled" in rest:
+        rest.remove("unsettled")
+        options |= {"epochs_before": 0, "epochs": BEFORE + AFTER}
     if name == "meta":
         source: dict[str, Any] = {}
         for word in rest:
-            if word == "unsettled":
-                options |= {"epochs_before": 0, "epochs": BEFORE + AFTER}
-            elif word.isdigit():
+            if word.isdigit():
                 source["depth"] = int(word)
             else:
                 source["dataset"] = word
@@ -436,7 +440,7 @@ def _differences(size: str) -> str:
     lines = [[f"{form} - control", *against(form, CONTROL)] for form in forms]
     rivals = ("torch_pruning", "torch_pruning capped")
     pairs = [(own, rival) for own in ("depgraph", "meta") for rival in rivals]
-    pairs += [("meta", "depgraph"), ("meta", "meta unsettled")]
+    pairs += [("meta", "depgraph"), ("meta", "meta unsettled"), ("meta unsettled", "magnitude unsettled")]
     lines += [[f"{own} - {other}", *against(own, other)] for own, other in pairs]
     return _table("paired difference, points [95 %] (n)", size, lines)
 

@@ -5,21 +5,23 @@ import copy
 import torch
 from torch import nn
 
-from autosearch.methods.pruning.criteria.base import Context, criterion, unit_weights
+from autosearch.methods.pruning.criteria.base import Context, criterion, normalised, unit_weights
 from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.groups import Groups
 
 
 @criterion("taylor")
 class Taylor:
-    """`(sum_m w_m * dL/dw_m)^2` of all weights of a unit, averaged over batches.
+    """`(sum_m w_m * dL/dw_m)^2` of a unit in each coupled layer; the mean, on batches, divided by the group's largest.
 
     Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", equation 8.
-    Differs from the paper: the weights of all coupled layers count, not those of one layer or gate.
+    Differs from the paper: all coupled layers count, not one layer or gate, each by itself, since each alone tells what
+    the loss becomes without the unit; groups are put on one scale, since the first order tells little of how far a
+    layer may be narrowed.
     """
 
     def scores(self, model: nn.Module, groups: Groups, context: Context) -> list[torch.Tensor]:
-        """Squared first-order change of the loss.
+        """Squared first-order change of the loss, in [0, 1].
 
         Raises:
             PruningError: without batches or a loss.
@@ -41,8 +43,6 @@ class Taylor:
                 ):
                     target.copy_(torch.zeros_like(weight) if gradient is None else weight * gradient)
                 for scores, group in zip(total, groups.groups, strict=True):
-                    change = torch.stack(
-                        [w.sum(1) for _, w in unit_weights(products, group, biases=True)]
-                    ).sum(0)
-                    scores += change.cpu().square() / len(context.batches)
-        return total
+                    changes = [w.sum(1).square() for _, w in unit_weights(products, group, biases=True)]
+                    scores += torch.stack(changes).mean(0).cpu()
+        return [normalised(scores) for scores in total]
