@@ -98,7 +98,7 @@ def compare(size: str, first: int) -> Iterator[Row]:
     """One row for each dataset, seed and searcher, which take turns."""
     done = {(r["dataset"], r["seed"], r["searcher"], r["seconds"]) for r in read(HERE / "search.csv")}
     seeds = range(first, first + SEEDS[size])
-    for seed, dataset, name in itertools.product(seeds, DATA, ("random", "evolution", "surrogate")):
+    for dataset, seed, name in itertools.product(DATA, seeds, ("random", "evolution", "surrogate")):
         seconds = SECONDS[size][dataset]
         if (dataset, str(seed), name, str(seconds)) not in done:
             yield {
