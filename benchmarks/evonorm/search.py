@@ -42,9 +42,9 @@ DATA: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits"},
     "fashion": {"dataset": "fashion_mnist", "image_size": 14, "train_size": 6000, "val_size": 1000},
 }
-SECONDS = {"quick": {"digits": 30, "fashion": 45}, "full": {"digits": 600, "fashion": 900}}
+SECONDS = {"quick": {"digits": 60, "fashion": 90}, "full": {"digits": 600, "fashion": 900}}
 SEEDS = {"quick": 5, "full": 10}
-POPULATION, TOURNAMENT, CHILDREN = 6, 4, 16
+POPULATION, TOURNAMENT, CHILDREN = 3, 3, 16
 SHARES = (0.25, 0.5, 0.75, 1.0)
 Row = dict[str, Any]
 
