@@ -68,6 +68,34 @@ def end_marked(variable: str, value: str) -> list[int]:
     return ended
 
 
+def end_titled(title: str, folder: Path) -> list[int]:
+    """Kill every process called `title…` that holds a file below `folder` open; returns their numbers.
+
+    For those that write their title over the environment in which `end_marked` would find its mark.
+    """
+    found = [pid for pid in _titled(title) if pid != os.getpid() and _holds(pid, folder)]
+    end_processes(found)
+    return found
+
+
+def _titled(title: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(title.encode()):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def _holds(pid: int, folder: Path) -> bool:
+    try:
+        return any(path.readlink().is_relative_to(folder) for path in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False  # another user's, or it ended while we looked
+
+
 def _marked(mark: bytes) -> list[int]:
     """Living processes but this one whose environment holds the mark."""
     found = []

@@ -7,8 +7,9 @@ for a connection that never comes.
 import shutil
 import sys
 import time
+from pathlib import Path
 
-from autosearch.runners.processes import RUN_MARK, end_marked
+from autosearch.runners.processes import RUN_MARK, end_marked, end_titled
 
 # For those that end by themselves, with their own cleaning up.
 _PATIENCE_S = 3.0
@@ -20,8 +21,14 @@ def watch(run: str, folder: str) -> None:
     if told:
         return  # the driver has cleaned up itself
     time.sleep(_PATIENCE_S)
-    end_marked(RUN_MARK, run)
+    end_session(run, Path(folder))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_session(run: str, folder: Path) -> None:
+    """End all processes of a session: those that the run has marked, and Ray's own that hold its files open."""
+    end_marked(RUN_MARK, run)
+    end_titled("ray::", folder)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without stu
 )
 
 from autosearch.core import Resources, RunSettings, StudyError
-from autosearch.runners.processes import RUN_MARK, end_marked
+from autosearch.runners.processes import RUN_MARK
 from autosearch.runners.ray.cluster import join
+from autosearch.runners.ray.guard import end_session
 
 OBJECT_STORE_BYTES = 200 * 2**20
 # Read while Tune works; the first group belongs to any session, the second to one that we start.
@@ -134,7 +135,7 @@ class RaySession:
             text = json.dumps({"run": self.run, "folder": str(temp), "pid": os.getpid()})
             self._marker.write_text(text, encoding="utf-8")
             held.callback(self._marker.unlink, missing_ok=True)
-        held.callback(end_marked, RUN_MARK, self.run)
+        held.callback(end_session, self.run, temp)
         held.enter_context(_guarded(self.run, temp))
         held.enter_context(_hushed())
         held.callback(ray.shutdown)
@@ -163,7 +164,7 @@ class RaySession:
             run, folder = str(left["run"]), Path(left["folder"])
         except (ValueError, KeyError, TypeError):
             return  # cut while it was written: nothing had been started then
-        end_marked(RUN_MARK, run)
+        end_session(run, folder)
         if folder.name.startswith(_TEMP_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
 
