@@ -145,13 +145,17 @@ def fuzz(name: str, origin: int, seconds: float) -> bool:
     return not run.failures
 
 
+def _known(word: str) -> str:
+    if word not in [*TARGETS, "table"]:
+        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(TARGETS)}, table")
+    return word
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "targets", nargs="*", choices=[*TARGETS, "table"], metavar="TARGET", help=", ".join(TARGETS)
-    )
+    parser.add_argument("targets", nargs="*", type=_known, metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument("--seed", type=int, help="drawn and printed if left out")
     asked = parser.parse_args()

@@ -39,7 +39,7 @@ def finish(watch: Watch, seconds: float = 900) -> dict[str, Any]:
     status, _, errors = driver.end(seconds)
     if status != 0:
         raise RuntimeError(f"the undisturbed driver ended with {status}: {errors}")
-    watch.left += driver.left()
+    watch.end_of(driver)
     return watch.verdict()
 
 
@@ -112,7 +112,7 @@ def queued(seed: int, say: Say, faults: int = 200) -> dict[str, Any]:
             queue.add({"x": x})
         say(f"{faults // 2} queued before, {faults - faults // 2} while it runs")
         status, _, errors = driver.end(600)
-        watch.left += driver.left()
+        watch.end_of(driver)
         found = watch.verdict(configs=False)
         history = watch.history()
         ran = [] if history is None else [trial.config["x"] for trial in history]
@@ -148,7 +148,7 @@ def noop(seed: int, say: Say, faults: int = 10_000) -> dict[str, Any]:
         status, out, errors = driver.end(60)
         if status != 0:
             raise RuntimeError(f"the driver ended with {status}: {errors}")
-        watch.left += driver.left()
+        watch.end_of(driver)
         figures = json.loads(out)
         within = (
             figures["bytes_a_trial"] <= most_bytes and figures["ms_at_end"] - figures["ms_at_100"] <= most_ms

@@ -69,11 +69,17 @@ def table() -> str:
     return common.table([name.replace("_", " ") for name in columns], rows)
 
 
+def _known(word: str) -> str:
+    if word not in [*PARTS, "table"]:
+        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(PARTS)}, table")
+    return word
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, "table"], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", type=_known, metavar="PART", help=", ".join(PARTS))
     parser.add_argument(
         "--seed", type=int, help="of the moments at which faults strike; drawn and printed if left out"
     )

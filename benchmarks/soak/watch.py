@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ class Driver:
         was = self.running
         if was:
             os.kill(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # what holds its output open is counted as left
+            self.process.communicate(timeout=GONE_S)
         return was
 
     def end(self, seconds: float) -> tuple[int, str, str]:
@@ -72,21 +74,33 @@ class Driver:
             raise
         return self.process.returncode, out, err
 
-    def left(self) -> list[str]:
-        """Processes that it has started and that are still there after `GONE_S`, as their command lines begin."""
+    def left(self, sessions: Collection[Path]) -> list[str]:
+        """Processes of its own, or of Ray in `sessions`, that are still there after `GONE_S`, by their commands."""
         deadline = time.monotonic() + GONE_S
-        while (alive := _marked(self.mark)) and time.monotonic() < deadline:
+        while (alive := _marked(self.mark) | _holding(sessions)) and time.monotonic() < deadline:
             time.sleep(0.2)
         return [_command(pid) for pid in alive]
 
 
-def _marked(mark: str) -> list[int]:
-    wanted, found = f"{MARK}={mark}".encode(), []
+def _holding(sessions: Collection[Path]) -> set[int]:
+    """Ray's processes with a file of a session open: their titles may stand where the mark was."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if (folder / "cmdline").read_bytes().startswith(b"ray::"):
+                held = [path.readlink() for path in (folder / "fd").iterdir()]
+                if any(path.is_relative_to(session) for path in held for session in sessions):
+                    found.add(int(folder.name))
+    return found
+
+
+def _marked(mark: str) -> set[int]:
+    wanted, found = f"{MARK}={mark}".encode(), set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             alive = (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
             if alive and wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+                found.add(int(folder.name))
         except OSError:
             continue  # it has ended, or is another user's
     return found
@@ -141,6 +155,10 @@ class Watch:
     def start(self) -> Driver:
         return Driver(self.spec, self.home)
 
+    def end_of(self, driver: Driver) -> None:
+        """Note what a driver leaves that has ended by itself."""
+        self.left += driver.left(self._sessions)
+
     def see_session(self) -> None:
         """Note the folder of the Ray session that runs now, to see later whether it is gone."""
         with contextlib.suppress(OSError, ValueError):  # there is none, or it is being written
@@ -149,7 +167,7 @@ class Watch:
     def look(self, driver: Driver | None = None) -> None:
         """Count finished trials that are gone, have changed, or were begun again since the last look."""
         if driver is not None:
-            self.left += driver.left()
+            self.left += driver.left(self._sessions)
         found = self.history()
         now = {} if found is None else {t.number: (t.config, t.values, t.transitions) for t in found.finished}
         begun = self._tally()

@@ -5,6 +5,8 @@ linear layer makes new nodes and the edges to them; what works element by elemen
 nodes of the branch that was computed last and ties the other branch to it by constant edges.
 """
 
+import contextlib
+import io
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -77,7 +79,8 @@ def trace(
     tracer = _Tracer(layouts)
     try:
         module = fx.GraphModule(model, tracer.trace(model))
-        with torch.no_grad(), evaluating(model):
+        # What fails is said below; torch prints it besides.
+        with torch.no_grad(), evaluating(model), contextlib.redirect_stderr(io.StringIO()):
             ShapeProp(module).propagate(example_inputs)
     except Exception as error:
         text = str(error).strip().splitlines()
