@@ -228,3 +228,23 @@ def test_a_process_started_while_others_are_ended_is_ended_too(monkeypatch: pyte
     assert set(ended) == {first.pid, started[0].pid}
     for process in (first, *started):
         process.wait()
+
+
+@linux
+def test_a_titled_process_ends_that_holds_a_file_of_the_folder_and_no_other(tmp_path: Path) -> None:
+    from autosearch.runners.processes import end_titled
+
+    def titled(title: str, log: Path) -> "subprocess.Popen[bytes]":
+        log.parent.mkdir(exist_ok=True)
+        with log.open("wb") as file:
+            return subprocess.Popen([title, "60"], executable="sleep", stdout=file)
+
+    ours = titled("ray::Agent", tmp_path / "session" / "log")
+    others = [titled("ray::Agent", tmp_path / "other" / "log"), titled("tail", tmp_path / "session" / "more")]
+    try:
+        assert end_titled("ray::", tmp_path / "session") == [ours.pid]
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        end_processes([other.pid for other in others])
+        for process in (ours, *others):
+            process.wait()
