@@ -78,7 +78,8 @@ class Results:
         runs = self.of(problem.name, "random")
         regrets = [self.regret(problem, seed, run.score) for seed, run in runs.items()]
         finite = [regret for regret in regrets if math.isfinite(regret)]
-        return float(np.median(finite)) if finite else math.nan
+        # Not 0 where random search was nowhere beaten.
+        return max(float(np.median(finite)), _FLOOR) if finite else math.nan
 
     def loss(self, problem: Problem, seed: int, value: float) -> float:
         """On the scale on which differences are taken: log10 of the regret where the optimum is known and counts

@@ -134,7 +134,9 @@ def main() -> None:
     if arguments.size == "table":
         from report import show
 
-        print(show(read(arguments.results), arguments.evaluations or SIZES["quick"][1]))
+        shown = arguments.searchers.split(",") if arguments.searchers else SEARCHERS
+        rows = [row for row in read(arguments.results) if row["searcher"] in shown]
+        print(show(rows, arguments.evaluations or SIZES["quick"][1]))
         return
     seeds, evaluations, problems, searchers = SIZES[arguments.size]
     evaluations = arguments.evaluations or evaluations
