@@ -27,14 +27,14 @@ class MetaPruneTask(PruneTask):
     `metanetwork`, the file that an earlier study left, they are skipped. Then each trial changes the dense network,
     trains it for `epochs_before`, prunes it and trains what is left.
 
-    All arguments are listed at `PruneTask`; these come on top.
+    All arguments are listed at `PruneTask`; these come on top. Differs from the paper: there is no training between
+    the metanetwork and the removal unless `epochs_before` asks for it; after the removal it was measured to serve more.
 
     Attributes:
         metanetwork: file of a trained metanetwork, whose family must be that of the network.
         meta: settings of the stages, see `MetaOptions`.
     """
 
-    epochs_before: int = 2
     metanetwork: str | Path | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
