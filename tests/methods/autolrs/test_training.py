@@ -24,7 +24,9 @@ METHODS = {
 
 
 def result(progress):
-    return {k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "latency_ms", "peak_memory_mb")}
+    return {
+        k: v for k, v in progress[-1].metrics.items() if k not in ("seconds", "latency_ms", "peak_memory_mb")
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
