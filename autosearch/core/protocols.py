@@ -100,6 +100,7 @@ class Job:
         step: fidelity of that checkpoint, 0 without.
         until: fidelity at which the trial will be complete, None for the objective's natural end.
         attempt: from 0.
+        reported: step of the last report that the record holds, 0 without; past `step` where an attempt was lost.
     """
 
     number: int
@@ -110,6 +111,7 @@ class Job:
     step: int = 0
     until: int | None = None
     attempt: int = 0
+    reported: int = 0
 
 
 @runtime_checkable

@@ -507,6 +507,7 @@ class Study:
             step=trial.transitions[-1].step,
             until=trial.until if trial.until is not None else self.problem.fidelity[1],
             attempt=len(trial.attempts),
+            reported=trial.step,
         )
 
     def keepers(self, best: int) -> set[int]:

@@ -91,7 +91,7 @@ class CommandObjective:
 
         Raises:
             CommandFailedError: if it ends with an error.
-            StudyError: if it ends well without a metric.
+            StudyError: if it ends well without a metric, in this attempt and in those that were lost.
         """
         with _trial_folder(job.folder) as folder:
             lines = MetricLines(folder / "metrics.jsonl")
@@ -105,6 +105,8 @@ class CommandObjective:
                 program.end()
             program.raise_for_status()
         if last is None:
+            if job.reported:
+                return None  # a program that keeps its own state was at its end: its last report stands
             raise StudyError(
                 'the command ended without a metric: let it print a JSON line such as {"step": 1, "loss": 0.5}, '
                 "or write one to the file at $AUTOSEARCH_METRICS."

@@ -85,6 +85,26 @@ def test_the_trial_s_folder_is_kept_between_attempts(tmp_path: Path) -> None:
     assert [r.step for r in trial.curve] == [1, 2, 3, 4]
 
 
+def test_a_program_that_was_lost_at_its_end_and_has_nothing_left_to_say_keeps_its_last_report(
+    tmp_path: Path,
+) -> None:
+    command = program(
+        tmp_path,
+        """
+        done = pathlib.Path(os.environ["AUTOSEARCH_TRIAL_DIR"], "done")
+        if not done.exists():
+            print(json.dumps({"step": 1, "loss": 0.25}), flush=True)
+            done.touch()
+            time.sleep(0.5)  # the report is read
+            os._exit(1)
+        """,
+    )
+    trial = run(command, tmp_path).history[0]
+    assert trial.state is State.COMPLETE
+    assert trial.attempts == ("crash",)
+    assert trial.values == (0.25,)
+
+
 def test_a_failing_program_s_last_words_are_the_cause(tmp_path: Path) -> None:
     command = program(
         tmp_path, "sys.stderr.write('torch.OutOfMemoryError: CUDA out of memory\\n'); sys.exit(3)"
