@@ -102,11 +102,9 @@ def report(size: str) -> str:
     gaps = []
     for name in names:
         gap = 100 * np.array([float(rows["robot", s][name]) - float(rows["random", s][name]) for s in pairs])
-        # Student's t for five pairs.
-        width = 2.776 * gap.std(ddof=1) / np.sqrt(5) if len(gap) == 5 else np.nan
-        gaps.append(
-            f"{gap.mean():+.2f} ± {width:.2f} ({int((gap > 0).sum())} of {len(gap)})" if len(gap) else ""
-        )
+        # Student's t for five pairs; of fewer the difference alone.
+        width = f" ± {2.776 * gap.std(ddof=1) / np.sqrt(5):.2f}" if len(gap) == 5 else ""
+        gaps.append(f"{gap.mean():+.2f}{width} ({int((gap > 0).sum())} of {len(gap)})" if len(gap) else "")
     lines.append(["robot - random", len(pairs), "", *gaps])
     heads = ["", "n", "trials", "best at half the time", "best", "the winner trained again"]
     return f"{SECONDS[size]:g} s of one core each\n\n" + table(heads, lines) + "\n"
