@@ -1,5 +1,6 @@
 """Looks at a study from outside: starts and ends its drivers, and says what was lost, repeated or left behind."""
 
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -51,6 +52,7 @@ class Driver:
             text=True,
             start_new_session=True,
         )
+        atexit.register(self.kill)  # should the run be ended before the driver is
 
     @property
     def running(self) -> bool:
