@@ -14,6 +14,7 @@ KINDS = (
     "tasks",
     "training",
     "layers",
+    "criteria",
     "spaces",
     "models",
     "adapters",
@@ -110,7 +111,7 @@ def list_plugins(as_json: AsJson = False) -> int:
         json_out(found)
         return Exit.DONE
     rows = [
-        [kind.removesuffix("s"), name, text] for kind, names in found.items() for name, text in names.items()
+        [plugins.singular(kind), name, text] for kind, names in found.items() for name, text in names.items()
     ]
     table(["kind", "name", "what it is"], rows)
     return Exit.DONE

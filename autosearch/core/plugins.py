@@ -26,6 +26,11 @@ def registered(kind: str) -> Mapping[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+def singular(kind: str) -> str:
+    """What one plug-in of a kind is called: `searcher`, `criterion`."""
+    return "criterion" if kind == "criteria" else kind.removesuffix("s")
+
+
 def load(kind: str, name: str) -> Any:
     """The object registered as `name`, or the one at `package.module:object`.
 
@@ -39,9 +44,7 @@ def load(kind: str, name: str) -> Any:
         return _import(kind, name, name)
     close = nearest(name, known)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ResolveError(
-        f"unknown {kind.removesuffix('s')} {name!r}.{hint} Known: {', '.join(known) or 'none'}."
-    )
+    raise ResolveError(f"unknown {singular(kind)} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
 
 
 def _import(kind: str, name: str, target: str) -> Any:
@@ -51,9 +54,7 @@ def _import(kind: str, name: str, target: str) -> Any:
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ResolveError(
-            f"{kind.removesuffix('s')} {name!r} cannot be loaded from {target}: {error}"
-        ) from error
+        raise ResolveError(f"{singular(kind)} {name!r} cannot be loaded from {target}: {error}") from error
     except (Exception, SystemExit) as error:  # the module may be a user's: any fault of it is one of the name
         raise ResolveError(f"{name} cannot be imported: {type(error).__name__}: {_cause(error)}") from error
     return found
@@ -92,7 +93,7 @@ def build(kind: str, definition: Any, *args: Any) -> Any:
     """
     if not isinstance(definition, str | Mapping):
         return definition
-    name, options = split(definition, kind.removesuffix("s"))
+    name, options = split(definition, singular(kind))
     factory = load(kind, name)
     problems = check_options(factory, options, skip=len(args))
     if problems:

@@ -3,7 +3,7 @@
 from autosearch.learning.costs import count_macs, measure_latency
 from autosearch.methods.pruning.attention import AttentionLayout
 from autosearch.methods.pruning.costs import count_params
-from autosearch.methods.pruning.criteria import CRITERIA, Context, Criterion, GroupSparsity, criterion
+from autosearch.methods.pruning.criteria import Context, Criterion, GroupSparsity
 from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.groups import Group, Groups, Member, find_groups
 from autosearch.methods.pruning.pruning import Pruned, PruneOptions, Pruner, load_pruned, prune
@@ -11,7 +11,6 @@ from autosearch.methods.pruning.recalibration import recalibrate
 from autosearch.methods.pruning.shrink import Slot, masked, shrink
 
 __all__ = [
-    "CRITERIA",
     "AttentionLayout",
     "Context",
     "Criterion",
@@ -26,7 +25,6 @@ __all__ = [
     "Slot",
     "count_macs",
     "count_params",
-    "criterion",
     "find_groups",
     "load_pruned",
     "masked",

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 import autosearch
+from autosearch.core import plugins
 from autosearch.core.errors import OptionError
 from autosearch.methods.pruning import (
-    CRITERIA,
     GroupSparsity,
     PruneOptions,
     Pruner,
@@ -117,7 +117,7 @@ def test_ratios_decide_for_the_groups_that_they_name():
 # -- criteria ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("criterion", sorted(CRITERIA))
+@pytest.mark.parametrize("criterion", plugins.registered("criteria"))
 def test_every_criterion_prunes_every_kind_of_network(criterion):
     for name in ("cnn", "resnet", "mobilenet_v2", "dense"):
         model, inputs = network(name)

@@ -1,6 +1,6 @@
 """What says how much a channel matters: one file each."""
 
-from autosearch.methods.pruning.criteria.base import CRITERIA, Context, Criterion, build_criterion, criterion
+from autosearch.methods.pruning.criteria.base import Context, Criterion, build_criterion
 from autosearch.methods.pruning.criteria.bn_scale import BnScale
 from autosearch.methods.pruning.criteria.depgraph import DepGraph, GroupSparsity
 from autosearch.methods.pruning.criteria.magnitude import Magnitude
@@ -8,7 +8,6 @@ from autosearch.methods.pruning.criteria.random import Random
 from autosearch.methods.pruning.criteria.taylor import Taylor
 
 __all__ = [
-    "CRITERIA",
     "BnScale",
     "Context",
     "Criterion",
@@ -18,5 +17,4 @@ __all__ = [
     "Random",
     "Taylor",
     "build_criterion",
-    "criterion",
 ]

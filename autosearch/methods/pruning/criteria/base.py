@@ -18,7 +18,6 @@ from torch.nn.modules.conv import _ConvNd
 from autosearch.core import plugins
 from autosearch.core.errors import OptionError, ResolveError
 from autosearch.methods.pruning.groups import Group, Groups, Member
-from autosearch.space import did_you_mean
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 
@@ -50,23 +49,10 @@ class Criterion(Protocol):
         ...
 
 
-CRITERIA: dict[str, Callable[..., Criterion]] = {}
-
-
-def criterion(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a criterion's class under a name."""
-
-    def register(made: Callable[..., Any]) -> Callable[..., Any]:
-        CRITERIA[name] = made
-        return made
-
-    return register
-
-
 def build_criterion(given: "str | Mapping[str, Any] | Criterion") -> Criterion:
     """A criterion from a name, `{method: NAME, …options}`, or an object, which is returned.
 
-    A name is one of `CRITERIA`, of an entry point `autosearch.criteria`, or `package.module:Class`.
+    A name is that of an entry point of `autosearch.criteria`, ours among them, or `package.module:Class`.
 
     Raises:
         OptionError: unknown name, or an option that the criterion does not take.
@@ -75,28 +61,14 @@ def build_criterion(given: "str | Mapping[str, Any] | Criterion") -> Criterion:
         return given
     options = {} if isinstance(given, str) else dict(given)
     name = given if isinstance(given, str) else options.pop("method", None)
-    made = _named(name)
+    try:
+        made: Callable[..., Criterion] = plugins.load("criteria", str(name))
+    except ResolveError as error:
+        raise OptionError(f"criterion: {error}", "criterion") from error
     problems = plugins.check_options(made, options)
     if problems:
         raise OptionError(f"criterion.{problems[0].option}: {problems[0]}", "criterion")
     return made(**plugins.coerce_options(made, options))
-
-
-def _named(name: Any) -> Callable[..., Criterion]:
-    if name in CRITERIA:
-        return CRITERIA[name]
-    if isinstance(name, str) and (":" in name or name in plugins.registered("criteria")):
-        try:
-            found: Callable[..., Criterion] = plugins.load("criteria", name)
-        except ResolveError as error:
-            raise OptionError(f"criterion: {error}", "criterion") from error
-        return found
-    known = [*CRITERIA, *plugins.registered("criteria")]
-    raise OptionError(
-        f"unknown criterion {name!r}.{did_you_mean(str(name), known)} Known: {', '.join(known)}; or your own "
-        "as package.module:Class.",
-        "criterion",
-    )
 
 
 # -- weights of units ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autosearch.methods.pruning.criteria.base import (
     Context,
-    criterion,
     normalised,
     norms,
     scales,
@@ -16,7 +15,6 @@ from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.groups import Groups
 
 
-@criterion("bn_scale")
 class BnScale:
     """`|gamma|` of the batch normalisations behind a group's outputs, on one scale for the whole network.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
-from autosearch.methods.pruning.criteria.base import criterion, normalised, norms
+from autosearch.methods.pruning.criteria.base import normalised, norms
 from autosearch.methods.pruning.criteria.magnitude import Magnitude
 from autosearch.methods.pruning.groups import Groups
 
@@ -52,7 +52,6 @@ class GroupSparsity:
         return self.strength / 2 * total
 
 
-@criterion("depgraph")
 class DepGraph(Magnitude):
     """Group magnitude, and the penalty of `GroupSparsity` for the phase of sparse learning before it.
 

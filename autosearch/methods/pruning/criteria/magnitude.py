@@ -4,11 +4,10 @@ import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
-from autosearch.methods.pruning.criteria.base import Context, criterion, normalised, norms
+from autosearch.methods.pruning.criteria.base import Context, normalised, norms
 from autosearch.methods.pruning.groups import Groups
 
 
-@criterion("magnitude")
 class Magnitude:
     """Mean over the members of a group of `||w_t[u]||_p^p`, divided by the group's largest.
 

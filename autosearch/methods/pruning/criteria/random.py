@@ -3,11 +3,10 @@
 import torch
 from torch import nn
 
-from autosearch.methods.pruning.criteria.base import Context, criterion
+from autosearch.methods.pruning.criteria.base import Context
 from autosearch.methods.pruning.groups import Groups
 
 
-@criterion("random")
 class Random:
     """Scores from the seed alone."""
 

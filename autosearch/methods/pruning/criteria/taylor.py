@@ -5,12 +5,11 @@ import copy
 import torch
 from torch import nn
 
-from autosearch.methods.pruning.criteria.base import Context, criterion, normalised, unit_weights
+from autosearch.methods.pruning.criteria.base import Context, normalised, unit_weights
 from autosearch.methods.pruning.errors import PruningError
 from autosearch.methods.pruning.groups import Groups
 
 
-@criterion("taylor")
 class Taylor:
     """`(sum_m w_m * dL/dw_m)^2` of a unit in each coupled layer; the mean, on batches, divided by the group's largest.
 
