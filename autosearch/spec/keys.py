@@ -64,7 +64,12 @@ RETRIES = tuple(
     for cause in ("crash", "oom", "preempted")
 )
 KEEP = (
-    Key("checkpoints", Number(low=0, whole=True), Keep().checkpoints, "Checkpoints of the best N and of the front."),
+    Key(
+        "checkpoints",
+        Number(low=0, whole=True),
+        Keep().checkpoints,
+        "Checkpoints of the best N and of the front.",
+    ),
     Key("logs", OneOf(("errors", "all")), Keep().logs, "Logs of failed trials, or of all."),
 )
 SECTIONS = {"budget": BUDGET, "resources": RESOURCES, "limits": LIMITS, "retries": RETRIES, "keep": KEEP}

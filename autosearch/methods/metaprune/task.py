@@ -71,7 +71,7 @@ class MetaPruneTask(PruneTask):
         count = options.data_models
         return [
             *found,
-            Stage("data_models", indices, models, "grid", Budget(trials=count), (goal,), keep=count),
+            Stage("data_models", indices, models, _each(count), Budget(trials=count), (goal,), keep=count),
             Stage(
                 "meta_training",
                 SearchSpace({}),
@@ -86,7 +86,7 @@ class MetaPruneTask(PruneTask):
                 "choice",
                 epochs,
                 Choice(after, options, self.options),
-                "grid",
+                _each(len(options.choices)),
                 Budget(trials=len(options.choices)),
                 (Goal("auc", maximize=True),),
                 needs=("data_models", "meta_training"),
@@ -131,3 +131,8 @@ class MetaPruneTask(PruneTask):
         device = next(model.parameters()).device
         example = batches_of(self.dense, 1, 0)[0][0]
         return MetaNetwork.load(path).to(device).easier(model, trace(model, example))
+
+
+def _each(count: int) -> dict[str, Any]:
+    """Every one of `count` values once; of a parameter with many a grid takes five by itself."""
+    return {"method": "grid", "points": count}

@@ -147,3 +147,11 @@ def test_without_a_residual_a_trial_is_the_control(study, tmp_path):
 def test_wrong_settings_are_one_clear_error(meta, message):
     with pytest.raises(OptionError, match=message):
         MetaPruneTask(network=NETWORK, meta=meta)
+
+
+def test_every_data_model_is_trained_however_many_there_are():
+    task = MetaPruneTask(network=NETWORK, meta={**META, "data_models": 9})
+    whole = autosearch.Study({"target.macs": autosearch.Float(0.3, 0.8)}, {"val_accuracy": "maximize"})
+    stage = next(stage for stage in task.stages(whole.problem) if stage.name == "data_models")
+    trials = autosearch.Study(stage.space, stage.goals, searcher=stage.searcher, budget=stage.budget).ask(20)
+    assert sorted(trial.config["index"] for trial in trials) == list(range(9))
