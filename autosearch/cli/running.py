@@ -73,7 +73,9 @@ def run(
             with say.live() as listener:
                 file.run(study, address=address, debug=debug, listener=listener)
         except KeyboardInterrupt:
-            note(f"interrupted: {len(study.history.pending)} unfinished trials go on with the same command.")
+            histories = [study.history, *study.history.stages.values()]
+            unfinished = sum(len(history.pending) for history in histories)
+            note(f"interrupted: {unfinished} unfinished trials go on with the same command.")
             return Exit.INTERRUPTED
         except Exception as fault:
             if not debug or isinstance(fault, AutosearchError):
