@@ -37,7 +37,15 @@ from autosearch.core.history import LAST
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
 from autosearch.core.records import Json
-from autosearch.core.stages import last_stages, open_stage, stage_problem, staged, stages_of, winner
+from autosearch.core.stages import (
+    last_of_winner,
+    last_stages,
+    open_stage,
+    stage_problem,
+    staged,
+    stages_of,
+    winner,
+)
 from autosearch.record import fork
 from autosearch.record.publish import DashboardBoard
 from autosearch.record.record import StudyRecord
@@ -46,7 +54,7 @@ from autosearch.reporting.export import export_trial
 from autosearch.reporting.listening import Guarded
 from autosearch.reporting.loggers.base import Logging
 from autosearch.reporting.publication import Publication
-from autosearch.space import SearchSpace, nest
+from autosearch.space import SearchSpace, Where, nest
 from autosearch.spec import StudySpec, load_spec, read_value
 from autosearch.spec.locating import locate_study
 from autosearch.spec.origin import origin, versions
@@ -171,14 +179,7 @@ class StudyFile:
     def _rehearse(self) -> Study:
         """The study in memory, with everything checked that can be before a record is made."""
         study = self._study(storage=None)
-        if hasattr(self.objective, "check"):
-            try:
-                self.objective.check(study.problem)
-            except OptionError as error:
-                raise self.spec.error(("run", error.option), str(error)) from error
-            except SpaceError as error:
-                located = [self.spec.error(part.where, part.message) for part in error.problems]
-                raise SpecError([line for part in located for line in part.problems]) from error
+        self._check(self.objective, study.problem, "run")
         if self.spec.last is not None:
             self._rehearse_last(self.spec.last, study)
         return study
@@ -190,12 +191,25 @@ class StudyFile:
         if self.spec.keep.checkpoints < 1:
             message = "must be at least 1: `finally` goes on from the winner's checkpoint."
             raise self.spec.error(("keep", "checkpoints"), message)
-        if not hasattr(stage.objective, "check"):
+        self._check(stage.objective, stage_problem(study, stage), "finally", inside=("finally",))
+
+    def _check(self, objective: Objective, problem: Problem, arguments: str, inside: Where = ()) -> None:
+        """Let the objective judge the problem; what it finds is located.
+
+        Args:
+            objective: of the study or of its last stage.
+            problem: that it is to run.
+            arguments: key that its arguments stand under.
+            inside: path of the keys `space`, `objectives` and so on.
+        """
+        if not hasattr(objective, "check"):
             return
         try:
-            stage.objective.check(stage_problem(study, stage))
+            objective.check(problem)
+        except OptionError as error:
+            raise self.spec.error((arguments, error.option), str(error)) from error
         except SpaceError as error:
-            located = [self.spec.error(("finally", *part.where), part.message) for part in error.problems]
+            located = [self.spec.error((*inside, *part.where), part.message) for part in error.problems]
             raise SpecError([line for part in located for line in part.problems]) from error
 
     def _study(self, *, storage: str | None) -> Study:
@@ -484,14 +498,16 @@ class StudyFile:
 
     def _measure_last(self, study: Study, last: LastSpec) -> None:
         """Test metrics of what the last stage chose, once."""
-        best = winner(study.history)
-        found = None if best is None else last_stages(study.history).get(best.number)
-        if best is None or found is None or (chosen := winner(found)) is None:
+        found = last_of_winner(study.history)
+        if found is None:
             return
+        best, _, chosen = found
         done = {"from": best.number, "trial": chosen.number}
-        noted = study.record.notes().get("finally")
+        noted = study.record.notes().get("finally") or {}
+        if done.items() <= noted.items():
+            return
         stage = self._last_stage(last, study.job(best))
-        if not hasattr(stage.objective, "finish") or (noted or {}) | done == noted:
+        if not hasattr(stage.objective, "finish"):
             return
         job = open_stage(study, stage).job(chosen)
         study.record.note("finally", {**done, "metrics": dict(stage.objective.finish(job))})

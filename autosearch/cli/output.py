@@ -123,13 +123,12 @@ def trial_json(trial: "Trial") -> dict[str, Any]:
 
 def last_lines(history: "History", notes: Mapping[str, Any]) -> list[str]:
     """What the last stage made of the winner, empty without one."""
-    from autosearch.core.stages import last_stages, winner
+    from autosearch.core.stages import last_of_winner
 
-    best = winner(history)
-    stage = None if best is None else last_stages(history).get(best.number)
-    found = None if stage is None else winner(stage)
-    if best is None or stage is None or found is None:
+    last = last_of_winner(history)
+    if last is None:
         return []
+    best, stage, found = last
     lines = [f"finally, from trial {best.number}: {goals(stage.problem, found)}"]
     lines += [f"  {name}: {show(value)}" for name, value in found.config.items()]
     test = notes.get("finally") or {}

@@ -75,6 +75,14 @@ def last_stages(history: History) -> dict[int, History]:
     }
 
 
+def last_of_winner(history: History) -> tuple[Trial, History, Trial] | None:
+    """The winner, the last stage that went on from it, and what that stage chose; None where there is none."""
+    best = winner(history)
+    stage = None if best is None else last_stages(history).get(best.number)
+    found = None if stage is None else winner(stage)
+    return None if best is None or stage is None or found is None else (best, stage, found)
+
+
 def run_last(study: "Study", last: Callable[[Job], Stage], runner: Runner) -> None:
     """Finish the stage that goes on from the winner, once the study itself is over; its budget is its own.
 
