@@ -11,6 +11,7 @@ import argparse
 import itertools
 import math
 import statistics
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import autosearch as asr
 from autosearch.core import Decision, Job, Progress, RunSettings
 from autosearch.methods.evonorm import VARIANTS

@@ -80,6 +80,7 @@ def two_drivers(seed: int, say: Say, faults: int = 6) -> dict[str, Any]:
                 wrong += not going.running and going.process.returncode != 0
             for driver in (first, second):
                 driver.kill()
+            for driver in (first, second):  # both are gone: the study's sessions may be one's or the other's
                 watch.look(driver)
             say(f"round {round_ + 1}: {watch.finished()} finished, {wrong} wrong")
         found = finish(watch)

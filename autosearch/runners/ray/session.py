@@ -136,7 +136,7 @@ class RaySession:
             self._marker.write_text(text, encoding="utf-8")
             held.callback(self._marker.unlink, missing_ok=True)
         held.callback(end_session, self.run, temp)
-        held.enter_context(_guarded(self.run, temp))
+        held.enter_context(_guarded(self.run, temp, self._marker))
         held.enter_context(_hushed())
         held.callback(ray.shutdown)
         ray.init(
@@ -218,11 +218,12 @@ def _variables(values: Mapping[str, str], *, override: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _guarded(run: str, temp: Path) -> Iterator[None]:
+def _guarded(run: str, temp: Path, marker: Path | None) -> Iterator[None]:
     """A span during which a process of its own waits to clean up should this one be killed."""
+    words = [run, str(temp), *([] if marker is None else [str(marker)])]
     # In a session of its own: a Ctrl-C in the terminal is not for it.
     guard = subprocess.Popen(
-        [sys.executable, "-m", "autosearch.runners.ray.guard", run, str(temp)],
+        [sys.executable, "-m", "autosearch.runners.ray.guard", *words],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
