@@ -19,6 +19,7 @@ from torch.nn import functional
 from autosearch.methods.evonorm.functional import batch_variance, evonorm_b, evonorm_s, widened
 
 _SPACE = (2, 3)
+_STEEP = 0.01
 _batch_norm = torch.ops.aten.native_batch_norm.out
 _silu = torch.ops.aten.silu.out
 _silu_backward = torch.ops.aten.silu_backward.grad_input
@@ -27,11 +28,14 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class FusedS(torch.autograd.Function):
-    """S0, S1, S2 as `evonorm_s`; keeps x, and of S0 the gate.
+    """S0, S1, S2 as `evonorm_s`; keeps x, and the gate of an S0 that has a v near 0.
 
     With s the gate, r = 1 / std_g and A the sum over space of dy x s:
 
         dx = dy weight r (s + v x s (1 - s)) - r^3 (x - mean) / M * (sum of weight A over the group)
+
+    As x s = silu(v x) / v, torch's own silu and its gradient g = dy (s + v x s (1 - s)) make all three layers, and the
+    gradient of v is weight r (sum of g x - A) / v. Where a v is near 0 that loses digits, and S0 takes a longer way.
     """
 
     @staticmethod
@@ -49,10 +53,13 @@ class FusedS(torch.autograd.Function):
         mean, inverse, free = _group_moments(z, groups, eps, centred=centred)
         if v is None:
             kept, y = None, _silu(z, out=free)
+        elif _steep(v):
+            kept, y = None, _silu(torch.mul(z, _wide(v), out=free), out=free)
         else:
             gate = torch.mul(z, _wide(v), out=free).sigmoid_()
             kept, y = gate.to(x.dtype), gate * z
-        y = _affine_(y, weight * _spread(inverse, z), bias)
+        scale = weight * _spread(inverse, z)
+        y = _affine_(y, scale if v is None or kept is not None else scale / v, bias)
         ctx.save_for_backward(x, weight, bias, v, kept, inverse, mean)
         ctx.settings = groups, centred, eps
         return y.to(x.dtype)
@@ -71,10 +78,14 @@ class FusedS(torch.autograd.Function):
         dy = _dense(widened(grads[0]), z)
         r = _spread(inverse, z)
         scale, d_v = weight * r, None
-        if v is None:
-            free = functional.silu(z)
+        if gate is None:
+            u = z if v is None else z * _wide(v)
+            free = functional.silu(u)
             of_dy, a = _sums(dy, free)
-            sloped = _silu_backward(dy, z, grad_input=free)
+            sloped = _silu_backward(dy, u, grad_input=free)
+            if v is not None:
+                a = a / v
+                d_v = ((_sums(sloped, z)[1] - a) / v * scale).sum(0).to(v.dtype)
         else:
             s = _dense(widened(gate), z)
             of_dy, steep = dy.sum(_SPACE), dy * z
@@ -176,6 +187,11 @@ def _plainly(ctx: Any, form: Callable[[], torch.Tensor], dy: torch.Tensor) -> tu
 
 
 # -- passes over the features ------------------------------------------------------------------------------------
+
+
+def _steep(v: torch.Tensor) -> bool:
+    """Whether every v can be divided by without losing more than two digits; asking a GPU would be to wait for it."""
+    return v.device.type == "cpu" and bool(v.abs().min() >= _STEEP)
 
 
 def _group_moments(

@@ -75,6 +75,20 @@ def test_the_written_out_gradient_is_that_of_the_plain_form(variant: str, traini
     torch.testing.assert_close(fused.state_dict(), plain.state_dict(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("slope", [0.0, 1e-3, 0.01, -0.01, -2.0, 30.0])
+def test_any_slope_of_s0_has_the_gradient_of_the_plain_form_in_32_bits(slope: float) -> None:
+    x, seed = features(8, 4, 5, 5), torch.randn(8, 4, 5, 5, dtype=torch.float64)
+    made = layer("s0", drawn=False)
+    made.v.data[1] = slope
+    found = []
+    for dtype, made.fused in ((torch.float32, True), (torch.float64, False)):
+        made.to(dtype)
+        own = x.to(dtype).requires_grad_()
+        found.append(torch.autograd.grad(made(own), [own, *made.parameters()], seed.to(dtype)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-3)
+
+
 @EACH
 def test_gradients_of_both_orders_agree_with_finite_differences(variant: str) -> None:
     made = layer(variant, 2)
