@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import io
 import json
+import math
 import os
 import re
 import shlex
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import IO, Any
 
 from autosearch.core import Decision, Job, OptionError, Problem, Progress, StudyError
 from autosearch.space import SearchSpace
+from autosearch.space.operators import show
 
 # What a program gets to save and leave after SIGTERM.
 GRACE_S = 5.0
@@ -100,7 +104,7 @@ class CommandObjective:
             try:
                 for last in program.follow():
                     if "step" in last:
-                        yield Progress(_without_step(last), int(last["step"]))
+                        yield Progress(_without_step(last), _step(last["step"]))
             finally:
                 program.end()
             program.raise_for_status()
@@ -127,8 +131,12 @@ class MetricLines:
 
     def add(self, line: str) -> None:
         """Put a line of the output behind the others."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line.strip() + "\n")
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # what the program has written itself ends without a line break
+                    file.write(b"\n")
+            file.write(line.strip().encode("utf-8", errors="replace") + b"\n")
         self._new.set()
 
     def wait(self, seconds: float) -> None:
@@ -137,21 +145,37 @@ class MetricLines:
         self._new.clear()
 
     def take(self) -> Iterator[dict[str, Any]]:
-        """Whole lines that were not taken yet; each counts as taken once the next is asked for."""
-        start = int(self._position.read_text(encoding="utf-8") or 0) if self._position.exists() else 0
-        if not self._path.exists() or self._path.stat().st_size <= start:
+        """Lines that were not taken yet; each counts as taken once the next is asked for.
+
+        A last line without a line break counts too, once it is whole: many programs end a file like that.
+        """
+        if not self._path.exists():
             return
         with self._path.open("rb") as file:
+            start = self._taken(file)
             file.seek(start)
-            whole = file.read().rpartition(b"\n")[0]
-        for line in whole.split(b"\n") if whole else ():
-            start += len(line) + 1
+            left = io.BytesIO(file.read())
+        for line in left:
             metrics = metrics_of(line.decode("utf-8", errors="replace"))
+            if metrics is None and not line.endswith(b"\n"):
+                return  # it is still being written
+            start += len(line)
             try:
                 if metrics is not None:
                     yield metrics
             finally:
-                self._position.write_text(str(start), encoding="utf-8")
+                self._position.write_text(json.dumps([start, len(line), zlib.crc32(line)]), encoding="utf-8")
+
+    def _taken(self, file: IO[bytes]) -> int:
+        """Bytes of the file that were taken; 0 where the program has begun it anew.
+
+        A program may write the file afresh at every report, with lines of one length: the last line that was taken
+        tells whether what stands before the position is still what stood there.
+        """
+        text = self._position.read_text(encoding="utf-8") if self._position.exists() else ""
+        start, length, checksum = json.loads(text or "[0, 0, 0]")
+        file.seek(start - length)
+        return start if zlib.crc32(file.read(length)) == checksum else 0
 
 
 class _Program:
@@ -209,8 +233,9 @@ class _Program:
 
     def _join(self) -> None:
         # Its own children may hold the pipes open for ever.
+        deadline = time.monotonic() + GRACE_S
         for thread in self._readers:
-            thread.join(timeout=GRACE_S)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def end(self) -> None:
         """End the whole group: asked first, forced after some seconds."""
@@ -227,10 +252,35 @@ class _Program:
         code = self._process.returncode
         if code == 0:
             return
-        why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        why = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
         words = [line for line in self._tail if line.strip()]
         last = f": {words[-1]}" if words else ""
         raise CommandFailedError("\n".join([f"{self._name} {why}{last}", *words]))
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of those for real time, most of which have no name
+        return f"signal {number}"
+
+
+def _step(value: Any) -> int:
+    """The fidelity that a report's `step` says.
+
+    Raises:
+        StudyError: if it is no whole number of at least 0.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number.is_integer() or number < 0:
+        raise StudyError(
+            f"a JSON line with `step` is a report, whose step is a whole number of at least 0, not {show(value)}. "
+            "Let the program call it otherwise where it means something else."
+        )
+    return int(number)
 
 
 def metrics_of(line: str) -> dict[str, Any] | None:
@@ -240,7 +290,7 @@ def metrics_of(line: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

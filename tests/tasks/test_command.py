@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import autosearch as asr
-from autosearch.core import OptionError, RunSettings, State, Study
-from autosearch.tasks.command import CommandObjective, flatten, metrics_of
+from autosearch.core import OptionError, Retries, RunSettings, State, Study
+from autosearch.tasks.command import CommandObjective, MetricLines, flatten, metrics_of
 
 SPACE = {"lr": asr.Float(0.0, 1.0), "net.width": asr.Int(1, 4)}
 
@@ -185,3 +185,56 @@ def test_the_environment_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monkey
     assert run(command, tmp_path).history[0].values == (3.0,)
     assert "AUTOSEARCH_CONFIG" not in os.environ
     assert json.loads((tmp_path / "out/trials/study/trial_00000/config.json").read_text())
+
+
+def test_a_metrics_file_without_a_line_break_at_its_end_is_read(tmp_path: Path) -> None:
+    command = program(
+        tmp_path,
+        """
+        json.dump({"loss": 0.5}, open(os.environ["AUTOSEARCH_METRICS"], "w"))
+        """,
+    )
+    assert run(command, tmp_path).best.metrics == {"loss": 0.5}
+
+
+def test_a_metrics_file_that_is_written_afresh_at_every_report_loses_none(tmp_path: Path) -> None:
+    command = program(
+        tmp_path,
+        """
+        for step in (1, 2, 3):
+            with open(os.environ["AUTOSEARCH_METRICS"], "w") as file:
+                file.write(json.dumps({"step": step, "loss": 1 - step / 10}) + "\\n")
+            time.sleep(0.3)
+        """,
+    )
+    trial = run(command, tmp_path).history[0]
+    assert [(r.step, r.metrics["loss"]) for r in trial.reports] == [(1, 0.9), (2, 0.8), (3, 0.7)]
+
+
+def test_an_output_line_does_not_run_into_an_open_one_of_the_file(tmp_path: Path) -> None:
+    lines = MetricLines(tmp_path / "metrics.jsonl")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss"')
+    assert list(lines.take()) == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 3}')
+    lines.add('{"step": 2, "loss": 2}')
+    assert [found["step"] for found in lines.take()] == [1, 2]
+    assert list(lines.take()) == []
+
+
+@pytest.mark.parametrize("step", ["null", '"warm-up"', "1.5", "-1", "NaN", "[1]"])
+def test_a_step_that_is_no_whole_number_says_so(tmp_path: Path, step: str) -> None:
+    command = program(tmp_path, f"""print('{{"step": {step}, "loss": 1}}')""")
+    failure = run(command, tmp_path, retries=Retries(crash=0)).history[0].failure
+    assert failure is not None
+    assert "step is a whole number of at least 0, not" in failure.message
+
+
+def test_a_line_nested_beyond_reason_is_no_metric_and_ends_nothing() -> None:
+    assert metrics_of('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}") is None
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    command = program(tmp_path, "os.kill(os.getpid(), 40)")
+    failure = run(command, tmp_path, retries=Retries(crash=0)).history[0].failure
+    assert failure is not None
+    assert "was killed by signal 40" in failure.message
