@@ -96,6 +96,21 @@ def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
 
 
+class EncoderResponse(Response):
+    """Of `nn.TransformerEncoder` and its layers: no fused kernel, which would pass by the modules inside."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the plain module."""
+        if self.signal.gains is None:
+            return self.plain(*args, **kwargs)
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            return self.plain(*args, **kwargs)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+
+
 def supports(layer: nn.MultiheadAttention) -> bool:
     """Whether the layer has only the parts that the response knows."""
     return bool(

@@ -37,6 +37,7 @@ _LAYERS: Mapping[type[nn.Module], Factory] = {
     nn.MultiheadAttention: attention.AttentionResponse,
 }
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -84,6 +85,11 @@ class Converted:
         self.scale = nn.Parameter(torch.zeros(count, width, device=weight.device, dtype=weight.dtype))
         for response in self.responses.values():
             response.layer.forward = response.forward
+
+    def undo(self) -> None:
+        """Give the layers their own forward passes back."""
+        for response in self.responses.values():
+            del response.layer.forward
 
     def general_parameters(self) -> list[nn.Parameter]:
         """The network's own trainable ones."""
@@ -268,6 +274,8 @@ def _responses(
         elif isinstance(module, _BATCH_NORMS):
             # Its running statistics must not see passes beside training, whether it answers or not.
             responses[path] = layers.BatchNormResponse(module, path, signal, tied=tied, answers=False)
+        elif isinstance(module, _ENCODERS) and not trains:
+            responses[path] = attention.EncoderResponse(module, path, signal, tied=tied, answers=False)
         elif trains and not plain:
             why = f": {reason}" if reason else ""
             problems.append(f"{path or 'the network itself'} ({type(module).__name__}{why})")

@@ -177,6 +177,8 @@ class Response(nn.Module):
         value, derivative = split(x) if self.signal.tangent else (x, None)
         y = op(value, weight, bias)
         other = y if own.weight is None else op(value, own.weight, None)
+        if other is y and self.signal.tangent:
+            other = y.clone()  # what comes next, such as `ReLU(inplace=True)`, may overwrite `y` itself
         place = y.ndim - 1 if channel is None else channel
         spread = self._spread(y, place, first=first)
         change = spread(of_weight) * other

@@ -25,7 +25,8 @@ def _gru(from_input: torch.Tensor, from_state: torch.Tensor, state: State) -> St
     reset_h, update_h, new_h = from_state.chunk(3, -1)
     update = (update_x + update_h).sigmoid()
     new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
-    return (torch.lerp(new, state[0], update),)
+    # Not `lerp`, which refuses the two types that autocast makes of them.
+    return (new + update * (state[0] - new),)
 
 
 class CellResponse(Response):

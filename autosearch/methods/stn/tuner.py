@@ -29,7 +29,7 @@ from autosearch.learning import RandomState
 from autosearch.learning.checkpoints import detached
 from autosearch.methods.stn.binding import bind
 from autosearch.methods.stn.convert import convert
-from autosearch.methods.stn.hyper import Hyperparameters
+from autosearch.methods.stn.hyper import Hyperparameters, Tuned
 from autosearch.methods.stn.layers import BatchNormResponse
 from autosearch.methods.stn.linear import DoubleBackward
 from autosearch.methods.stn.penalties import PENALTIES, Penalties
@@ -131,6 +131,20 @@ class DeltaSTN:
             tied=self.settings.tied,
             batch_dim=batch_dim,
         )
+        with ExitStack() as undo:  # the network is left as it came where anything below does not fit
+            undo.callback(self.converted.undo)
+            self._prepare(tuned, places, validation, batch_dim)
+            undo.pop_all()
+        self._show()
+
+    def _prepare(
+        self,
+        tuned: Sequence[Tuned],
+        places: Mapping[str, str | None],
+        validation: Iterable[Any],
+        batch_dim: int,
+    ) -> None:
+        model, optimizer = self.model, self.optimizer
         if not self.settings.centred and self.converted.shares_weights:
             raise OptionError(
                 "preset: paper puts responses into the weights, and this network uses one weight in two places; "
@@ -160,7 +174,6 @@ class DeltaSTN:
         self._present = self.hyper.present()
         self._recorder = Recorder(self.hyper.names, list(self._present.values()))
         self._expanded: dict[str, torch.Tensor] = {}
-        self._show()
 
     def _make_hyper_optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
@@ -217,12 +230,14 @@ class DeltaSTN:
             offsets = self.hyper.sigma * self.hyper.draw(self._size(batch))
             values = self.hyper.constrain(self.hyper.u + offsets)
         with _fixed(self._general):
-            loss = self._perturbed_loss(batch, offsets, values)
-            grads = torch.autograd.grad(loss, self._responding, allow_unused=True)
+            loss, grads = self._perturbed(batch, offsets, values)
         if self._judged(loss, "responses"):
             self._step_responses(grads)
 
-    def _perturbed_loss(self, batch: Any, offsets: torch.Tensor, values: Values) -> torch.Tensor:
+    def _perturbed(
+        self, batch: Any, offsets: torch.Tensor, values: Values
+    ) -> tuple[torch.Tensor, Sequence[torch.Tensor | None]]:
+        """The loss at perturbed values, and its gradients by the responses."""
         signal = self.converted.signal
         gains = self.converted.gains(offsets)
         with ExitStack() as stack:
@@ -240,7 +255,9 @@ class DeltaSTN:
             else:
                 stack.enter_context(signal.showing(gains, values))
             try:
-                loss = self._penalised(model, batch, values)
+                loss = self._penalised(model, batch, values) + self._decay(gains, values)
+                # Here, where layers still see what they saw: activation checkpointing makes passes again.
+                return loss, torch.autograd.grad(loss, self._responding, allow_unused=True)
             except NotImplementedError as error:
                 if self.settings.linearise != "auto" or self._linearise != "forward":
                     raise OptionError(
@@ -253,9 +270,7 @@ class DeltaSTN:
                     "costs more.",
                     stacklevel=4,
                 )
-        if self._linearise == "double" and not isinstance(model, DoubleBackward):
-            return self._perturbed_loss(batch, offsets, values)
-        return loss + self._decay(gains, values)
+        return self._perturbed(batch, offsets, values)
 
     def _decay(self, gains: torch.Tensor, values: Values) -> torch.Tensor | float:
         """The penalty that weight decay stands for: what responses add to it, or all of it where they train jointly."""
@@ -296,9 +311,9 @@ class DeltaSTN:
                 h = lam - hyper.u.detach() if settings.centred else lam
                 with self.converted.signal.showing(self.converted.gains(h.view(-1, len(hyper))), None):
                     found = self._val_loss(self.model, batch)
-                loss = found - settings.entropy * hyper.entropy() if settings.tune_sigma else found
-                moved = [hyper.u, hyper.rho] if settings.tune_sigma else [hyper.u]
-                grads = torch.autograd.grad(loss, moved, allow_unused=True)
+                    loss = found - settings.entropy * hyper.entropy() if settings.tune_sigma else found
+                    moved = [hyper.u, hyper.rho] if settings.tune_sigma else [hyper.u]
+                    grads = torch.autograd.grad(loss, moved, allow_unused=True)
         finally:
             for module in modes:
                 module.training = True
@@ -397,6 +412,7 @@ class DeltaSTN:
                 "validation": self._validation.state_dict(),
                 "recorder": self._recorder.state_dict(),
                 "linearise": self._linearise,
+                "decay_scales": list(self._decay_scales),
                 "steps": self.steps,
                 "skipped": self._skipped,
             }
@@ -417,6 +433,8 @@ class DeltaSTN:
         if "validation" in state:
             self._validation.load_state_dict(state["validation"])
         self._recorder.load_state_dict(detached(state["recorder"]))
+        # An optimizer loaded before the tuner was made may have shown the tuned decay, which may be 0 for all.
+        self._decay_scales = list(state["decay_scales"])
         self._linearise, self.steps, self._skipped = state["linearise"], state["steps"], state["skipped"]
         self._present = self.hyper.present()
         self._show()
@@ -429,12 +447,13 @@ class DeltaSTN:
 @contextmanager
 def _fixed(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Without gradients inside: passes that do not train them keep nothing for them."""
-    for p in parameters:
+    trained = [p for p in parameters if p.requires_grad]
+    for p in trained:
         p.requires_grad_(False)
     try:
         yield
     finally:
-        for p in parameters:
+        for p in trained:
             p.requires_grad_(True)
 
 
@@ -446,6 +465,15 @@ def _adaptive(optimizer: torch.optim.Optimizer) -> bool:
 def _like(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """An optimizer of the same kind and options over other parameters, without weight decay."""
     kind = type(optimizer)
+    if (
+        getattr(inspect.signature(kind.step).parameters.get("closure"), "default", None)
+        is inspect.Parameter.empty
+    ):
+        raise OptionError(
+            f"optimizer: {kind.__name__} computes the loss itself, again and again in a step, and a step of the "
+            "responses has one gradient. Use one whose `step` needs no closure.",
+            "optimizer",
+        )
     known = inspect.signature(kind).parameters
     first = {
         key: value for key, value in optimizer.param_groups[0].items() if key in known and key != "params"
