@@ -1,10 +1,12 @@
 """What callers may write, turned into records: objectives, constraints, budgets, metrics, errors."""
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 from autosearch.core import failures
-from autosearch.core.errors import ExpressionError, OptionError
+from autosearch.core.errors import ExpressionError, OptionError, StudyError
 from autosearch.core.records import Budget, Failure, Goal
 from autosearch.space import Expression
 
@@ -13,6 +15,11 @@ Direction = Literal["minimize", "maximize"]
 
 def goals(objectives: Mapping[str, Direction] | Sequence[Goal]) -> tuple[Goal, ...]:
     if not isinstance(objectives, Mapping):
+        if isinstance(objectives, str) or not all(isinstance(goal, Goal) for goal in objectives):
+            raise OptionError(
+                f"objectives: must be a mapping such as {{'loss': 'minimize'}}, got {objectives!r}.",
+                "objectives",
+            )
         return tuple(objectives)
     for metric, direction in objectives.items():
         if direction not in ("minimize", "maximize"):
@@ -37,21 +44,48 @@ def budget(limits: Mapping[str, float]) -> Budget:
         raise OptionError(
             f"budget: unknown key {min(unknown)!r}. Known: trials, minutes, cost.", min(unknown)
         )
+    for name, limit in limits.items():
+        rule = "a whole number of at least 1" if name == "trials" else "a number above 0"
+        positive = isinstance(limit, Real) and not isinstance(limit, bool) and limit > 0
+        if limit is not None and not (positive and (name != "trials" or limit % 1 == 0)):
+            raise OptionError(f"budget.{name}: must be {rule}, or None without limit, got {limit!r}.", name)
     trials = limits.get("trials")
     return Budget(None if trials is None else int(trials), limits.get("minutes"), limits.get("cost"))
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are numbers, as floats; texts and the like that training code reports beside are left out."""
+    """The metrics that are numbers, as floats; texts and the like that training code reports beside are left out.
+
+    Raises:
+        StudyError: if it is no mapping.
+    """
+    if not isinstance(metrics, Mapping):
+        raise StudyError(f"metrics are a mapping of names to numbers, got {type(metrics).__name__}.")
     numbers = {}
     for name, value in metrics.items():
         if isinstance(value, str | bytes):
             continue
         try:
-            numbers[str(name)] = float(value)
-        except (TypeError, ValueError, OverflowError):
+            # An array or a tensor of one number is that number, whatever its shape.
+            numbers[str(name)] = float(value.item() if hasattr(value, "item") else value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             continue
     return numbers
+
+
+def step(value: Any) -> int:
+    """A fidelity.
+
+    Raises:
+        StudyError: if it is no whole number of at least 0.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not number.is_integer() or number < 0:
+        raise StudyError(f"a report's step is a whole number of at least 0, got {value!r}.")
+    return int(number)
 
 
 def failure(error: str | BaseException | Failure) -> Failure:

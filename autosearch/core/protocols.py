@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from autosearch.core import arguments
+from autosearch.core.errors import StudyError
 from autosearch.core.history import History
 from autosearch.core.records import Budget, Decision, Json, Problem, Suggestion, Trial
 from autosearch.space import Config, Expression, SearchSpace
@@ -76,6 +78,10 @@ class Progress:
         data: JSON to keep with the trial besides numbers; later mappings are merged over earlier ones.
         seconds: time that the step took, for simulated objectives; None: the runner's own clock.
         must_save: the training code wants this checkpoint kept, whatever it costs to write.
+
+    Raises:
+        StudyError: if `metrics` is no mapping, or `step` no whole number of at least 0. Raised where the training code
+            made it, so that it fails its trial and not the study.
     """
 
     metrics: Mapping[str, float]
@@ -84,6 +90,12 @@ class Progress:
     data: Mapping[str, Json] = field(default_factory=dict)
     seconds: float | None = None
     must_save: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metrics, Mapping):
+            raise StudyError(f"metrics are a mapping of names to numbers, got {type(self.metrics).__name__}.")
+        if self.step is not None:
+            object.__setattr__(self, "step", arguments.step(self.step))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ def valued(problem: Problem, trial: Trial) -> Trial | Failure:
     if values is None:
         missing = [name for name in problem.metric_names if name not in trial.metrics]
         got = ", ".join(trial.metrics) or "nothing"
-        return Failure("invalid", f"the result lacks {' and '.join(map(repr, missing))}; reported: {got}.")
+        lacks = " and ".join(map(repr, missing))
+        return Failure("invalid", f"the result lacks {lacks}; numbers reported: {got}.")
     if not all(map(math.isfinite, values)):
         shown = ", ".join(f"{name}={trial.metrics[name]}" for name in problem.metric_names)
         return Failure("nan", f"the result is not finite: {shown}")

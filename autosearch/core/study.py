@@ -384,12 +384,12 @@ class Study:
             checkpoint: folder of a checkpoint of this moment.
 
         Raises:
-            StudyError: if the trial is not running.
+            StudyError: if the trial is not running, or `step` is no whole number of at least 0.
         """
         current = self._ledger.running(trial, "report")
-        steps = self._ledger.steps
-        steps[current.number] = step = steps[current.number] + 1 if step is None else int(step)
-        numbers, ends = arguments.numbers(metrics), self._reaches_end(current)
+        steps, numbers = self._ledger.steps, arguments.numbers(metrics)
+        steps[current.number] = step = steps[current.number] + 1 if step is None else arguments.step(step)
+        ends = self._reaches_end(current)
         keep = ends or keeps_report(current.reports, step, self._milestones)
         current = self._ledger.report(current, numbers, keep=keep, checkpoint=checkpoint)
         decision = Decision.STOP if ends else Decision.CONTINUE

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autosearch.core import Failure, Job, State, Study, StudyError, Transition, Trial
+from autosearch.core import Failure, Job, State, Study, StudyError, Transition, Trial, arguments
 from autosearch.core.history import History
 from autosearch.core.ranking import best_trials
 from autosearch.core.results import valued
@@ -201,9 +201,14 @@ class CheckpointStore:
 
 
 def joins_best(history: History, trial: Trial, metrics: Mapping[str, float], best: int) -> bool:
-    """Whether `trial`, complete with `metrics`, would be among the `best` trials of `history`, or in its front."""
+    """Whether `trial`, complete with `metrics`, would be among the `best` trials of `history`, or in its front.
+
+    The metrics are as the training code reports them: what is no number does not count.
+    """
     transitions = (*trial.transitions, Transition(history.events, State.COMPLETE))
-    ended = dataclasses.replace(trial, state=State.COMPLETE, metrics=metrics, transitions=transitions)
+    ended = dataclasses.replace(
+        trial, state=State.COMPLETE, metrics=arguments.numbers(metrics), transitions=transitions
+    )
     judged = valued(history.problem, ended)
     if best <= 0 or isinstance(judged, Failure):
         return False

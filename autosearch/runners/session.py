@@ -41,10 +41,6 @@ class Session:
         self, metrics: Mapping[str, Any], *, step: int | None = None, checkpoint: str | Path | None = None
     ) -> None:
         """See the module's `report`."""
-        if not isinstance(metrics, Mapping):
-            raise TypeError(
-                f"report: metrics are a mapping of names to numbers, got {type(metrics).__name__}."
-            )
         save = None if checkpoint is None else _copying(Path(checkpoint))
         self.reports += 1
         decision = self._report(Progress(metrics, step, save, must_save=save is not None))

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import io
 import json
-import math
 import os
 import re
 import shlex
@@ -22,7 +21,6 @@ from typing import IO, Any
 
 from autosearch.core import Decision, Job, OptionError, Problem, Progress, StudyError
 from autosearch.space import SearchSpace
-from autosearch.space.operators import show
 
 # What a program gets to save and leave after SIGTERM.
 GRACE_S = 5.0
@@ -104,7 +102,7 @@ class CommandObjective:
             try:
                 for last in program.follow():
                     if "step" in last:
-                        yield Progress(_without_step(last), _step(last["step"]))
+                        yield Progress(_without_step(last), last["step"])
             finally:
                 program.end()
             program.raise_for_status()
@@ -263,24 +261,6 @@ def _signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # one of those for real time, most of which have no name
         return f"signal {number}"
-
-
-def _step(value: Any) -> int:
-    """The fidelity that a report's `step` says.
-
-    Raises:
-        StudyError: if it is no whole number of at least 0.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not number.is_integer() or number < 0:
-        raise StudyError(
-            f"a JSON line with `step` is a report, whose step is a whole number of at least 0, not {show(value)}. "
-            "Let the program call it otherwise where it means something else."
-        )
-    return int(number)
 
 
 def metrics_of(line: str) -> dict[str, Any] | None:

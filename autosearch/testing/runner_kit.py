@@ -123,6 +123,19 @@ class Walk:
             yield Progress(metrics, step=step, save=_saver(state), data={f"seen_{step}": True}, seconds=1.0)
 
 
+class Sloppy(Walk):
+    """A walk whose trial 0 reports, at its end, something that is no result."""
+
+    def __init__(self, metrics: Any, step: Any = STEPS) -> None:
+        super().__init__()
+        self._wrong = (metrics, step)
+
+    def run(self, job: Job) -> Generator[Progress, Decision, None]:
+        for progress in super().run(job):
+            wrong = job.number == 0 and progress.step == STEPS
+            yield Progress(*self._wrong, save=progress.save) if wrong else progress
+
+
 def _saver(state: int) -> Callable[[Path], None]:
     return lambda folder: _write(folder / "state.json", state)
 
@@ -239,6 +252,18 @@ class RunnerKit:
             )
         states = [trial.state for trial in study.history]
         _require(states == [State.FAILED, State.COMPLETE], f"{states}")
+
+    def test_what_is_no_result_fails_its_trial_alone(self) -> None:
+        for objective in (
+            Sloppy({"loss": None}),
+            Sloppy({"loss": "n/a"}),
+            Sloppy(3),
+            Sloppy({"loss": 1}, -1),
+        ):
+            with _folder() as folder:
+                study = self.run(Script(2), objective, folder, retries=Retries(crash=0))
+            states = [trial.state for trial in study.history]
+            _require(states == [State.FAILED, State.COMPLETE], f"{states}")
 
     def test_the_budget_of_trials_is_kept(self) -> None:
         with _folder() as folder:

@@ -1,13 +1,17 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from autosearch.core import (
     Budget,
     Decision,
     Failure,
+    OptionError,
+    Progress,
     RepeatedFailureError,
     Retries,
     State,
@@ -411,3 +415,45 @@ def test_the_schedulers_options_set_where_a_trial_is_complete(make_study: Make) 
     trial = study.ask()
     assert study.report(trial, {"loss": 1.0}, step=6) is Decision.STOP
     assert study.tell(trial).state is State.COMPLETE
+
+
+@pytest.mark.parametrize("step", [-1, 2.5, float("nan"), "late", None])
+def test_a_step_that_is_no_whole_number_is_refused(make_study: Make, step: object) -> None:
+    with pytest.raises(StudyError, match="whole number of at least 0"):
+        Progress({"loss": 1.0}, step if step is not None else [1])  # type: ignore[arg-type]
+    study = make_study()
+    trial = study.ask()
+    if step is not None:
+        with pytest.raises(StudyError, match="whole number of at least 0"):
+            study.report(trial, {"loss": 1.0}, step=step)  # type: ignore[arg-type]
+    study.report(trial, {"loss": 1.0})
+    assert [report.step for report in study.history[0].reports] == [1]
+
+
+def test_metrics_that_are_no_mapping_are_refused(make_study: Make) -> None:
+    study = make_study()
+    with pytest.raises(StudyError, match="mapping of names to numbers, got float"):
+        study.report(study.ask(), 0.5)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match="mapping of names to numbers, got float"):
+        Progress(0.5)  # type: ignore[arg-type]
+
+
+def test_an_array_of_one_number_is_that_number(make_study: Make) -> None:
+    study = make_study()
+    told = study.tell(study.ask(), {"loss": np.array([[0.25]]), "curve": np.zeros(3), "text": np.str_("a")})  # type: ignore[dict-item]
+    assert told.metrics == {"loss": 0.25}
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"trials": 0}, {"trials": 2.5}, {"trials": "3"}, {"minutes": -1}, {"cost": math.nan}, {"trials": True}],
+)
+def test_a_budget_that_is_no_amount_is_refused(make_study: Make, budget: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match=rf"budget\.{next(iter(budget))}: must be"):
+        make_study(budget=budget)
+
+
+@pytest.mark.parametrize("objectives", ["loss", ["loss"]])
+def test_objectives_without_directions_are_refused(objectives: Any) -> None:
+    with pytest.raises(OptionError, match="must be a mapping such as"):
+        Study(SPACE, objectives)

@@ -54,7 +54,7 @@ class Channel:
 
     def report(self, progress: Progress) -> Decision:
         """Tell the driver and return what the study decides."""
-        self._step = self._step + 1 if progress.step is None else int(progress.step)
+        self._step = self._step + 1 if progress.step is None else progress.step
         self._data.update(progress.data)
         saved = self._save(progress) if progress.must_save or self._cadence.due else None
         notes, self._notes = tuple(self._notes), []
