@@ -56,7 +56,8 @@ def operation_count(model: nn.Module, shape: Sequence[int], dtype: torch.dtype =
         shape: of one example.
         dtype: of the example.
     """
-    hollow = copy.deepcopy(model).to("meta").eval()
+    real = dtype if dtype.is_floating_point else torch.float32
+    hollow = copy.deepcopy(model).to("meta", real).eval()
     with FlopCounterMode(display=False) as products, _Elementwise() as elementwise, torch.no_grad():
         hollow(torch.zeros((1, *shape), dtype=dtype, device="meta"))
     return int(products.get_total_flops()) // 2 + int(elementwise.count)

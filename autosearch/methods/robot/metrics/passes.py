@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from autosearch.learning import RandomState
 from autosearch.methods.robot.metrics import maps, samples
@@ -82,7 +83,9 @@ class Passes:
         """The result of `make`, or the reason why there is none, from the first call on."""
         if name not in self._known:
             try:
-                with torch.enable_grad(), RandomState(self.seed, self.inputs.device).active():
+                # The fused kernels of attention cannot be differentiated twice.
+                math, random = sdpa_kernel(SDPBackend.MATH), RandomState(self.seed, self.inputs.device)
+                with torch.enable_grad(), math, random.active():
                     self._known[name] = make()
             except UndefinedMetric as error:
                 self._known[name] = error
@@ -100,7 +103,11 @@ class Passes:
             UndefinedMetric: the network cannot be copied.
         """
         with _attempt("the network cannot be copied"):
-            return copy.deepcopy(self.model).train().to(dtype)
+            model = copy.deepcopy(self.model).train().to(dtype)
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+                module.dropout = 0.0  # drawn inside of one operator, where `Layers` cannot silence it
+        return model
 
     @property
     def parameters(self) -> int:
@@ -358,7 +365,8 @@ class Passes:
             if isinstance(output, torch.Tensor) and output.dim() > 1:
                 features.append(output)
 
-        hooks = [block.register_forward_hook(keep) for block in find_blocks(model)]
+        with _attempt("the network's blocks cannot be looked into"):
+            hooks = [block.register_forward_hook(keep) for block in find_blocks(model)]
         with Layers():
             call(model, torch.randn_like(self.inputs).requires_grad_())
         for hook in hooks:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from autosearch.core.errors import OptionError
 from autosearch.methods.robot.metrics.errors import UndefinedMetric
@@ -68,6 +69,18 @@ def score(
         >>> scores["naswot"], scores.reasons
     """
     names = check_metrics(metrics, options or {})
+    for name, given in (("inputs", inputs), ("targets", targets)):
+        if not isinstance(given, torch.Tensor) and not (name == "targets" and given is None):
+            raise OptionError(
+                f"{name}: one tensor, got {type(given).__name__}. Wrap a network of several inputs in one that "
+                "takes a tensor.",
+                name,
+            )
+    if any(
+        isinstance(p, UninitializedParameter | UninitializedBuffer)
+        for p in (*model.parameters(), *model.buffers())
+    ):
+        raise OptionError("model: lazy layers have no weights yet; run a batch through it first.", "model")
     if inputs.dim() < 1 or not len(inputs) or (targets is not None and len(targets) != len(inputs)):
         found = "none" if targets is None else str(tuple(targets.shape))
         raise OptionError(
@@ -98,7 +111,7 @@ def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy for classes, mean squared error for real numbers."""
     if targets.is_floating_point():
         return functional.mse_loss(outputs, targets.to(outputs.dtype).reshape(outputs.shape))
-    return functional.cross_entropy(outputs, targets)
+    return functional.cross_entropy(outputs, targets.long())
 
 
 def _plain(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

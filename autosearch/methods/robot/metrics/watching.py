@@ -125,6 +125,11 @@ class Layers(TorchFunctionMode):
         named = dict(kwargs or {})
         if func in _DROPOUTS or (self._bypass and func in _NORMS):
             return args[0] if args else named["input"]
+        if func is functional.scaled_dot_product_attention:
+            args, named = (
+                args[:4],
+                {**dict(zip(_ATTENTION, args[4:], strict=False)), **named, "dropout_p": 0.0},
+            )
         if self._curvature and func is functional.batch_norm:
             norm = _bound(args, named)
             x = norm["input"]
@@ -139,6 +144,7 @@ class Layers(TorchFunctionMode):
         return out
 
 
+_ATTENTION = ("dropout_p", "is_causal")  # what may follow query, key, value and mask by position
 _NORM_ARGUMENTS = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 
