@@ -33,7 +33,7 @@ from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.seeds import derive_seed
 from autosearch.core.settings import Resources, Retries, RunSettings
 from autosearch.core.stages import run_last, run_stages, staged
-from autosearch.space import Expression, SearchSpace
+from autosearch.space import Config, Expression, SearchSpace
 
 
 class Study:
@@ -253,10 +253,20 @@ class Study:
         May take long. It may run in a thread of its own on a `snapshot`: nothing else calls the searcher's `suggest`.
         """
         n = min(n, self._room(history))
-        first = self.problem.space.first[len(history) : len(history) + n]
+        first = self._untried_first(history)[:n]
         if first:
             return [Suggestion(config, info={"reason": "first"}) for config in first]
         return self.searcher.suggest(history, n)[:n] if n else []
+
+    def _untried_first(self, history: History) -> list[Config]:
+        """The space's first configurations that no trial has, however many were queued by hand before."""
+        space = self.problem.space
+        left = {space.key(config): config for config in space.first}
+        for trial in history:
+            if not left:
+                break
+            left.pop(space.key(trial.config), None)
+        return list(left.values())
 
     def _room(self, history: History) -> int:
         limit = self.problem.budget.trials

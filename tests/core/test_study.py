@@ -19,7 +19,7 @@ from autosearch.core import (
     StudyError,
     Suggestion,
 )
-from autosearch.space import Categorical, Float, SearchSpace
+from autosearch.space import Categorical, Float, SearchSpace, Subspace
 
 from .conftest import SPACE, DrawSearcher, ScriptedScheduler, Ticks
 from .memory_record import ListRecord
@@ -298,6 +298,14 @@ def test_first_configurations_come_first_and_batches_are_filled(make_study: Make
     assert trials[0].config == {"x": 0.25, "k": "b"}
     assert trials[0].info == {"reason": "first"}
     assert len(trials) == 3
+
+
+def test_a_queued_configuration_takes_the_place_of_no_first_one_but_its_equal(make_study: Make) -> None:
+    inner = Subspace({"a": Float(0.0, 1.0)}, first=({"a": 0.25}, {"a": 0.5}, {"a": 0.75}))
+    study = make_study(space=SearchSpace({"s": inner}))
+    study.enqueue({"s.a": 0.125})
+    study.enqueue({"s.a": 0.5})
+    assert [trial.config["s.a"] for trial in study.ask(4)] == [0.125, 0.5, 0.25, 0.75]
 
 
 def test_a_queued_configuration_runs_next_and_only_once(make_study: Make, tmp_path: Path) -> None:
