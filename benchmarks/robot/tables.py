@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autosearch.core import Goal, History, Problem, State, Study, Transition, Trial
-from autosearch.methods.robot.pool import Parts, Pool
+from autosearch.methods.robot.pool import Parts, Pool, PoolSize
 from autosearch.space import SearchSpace
 from search_spaces.nasbench201 import EDGES, decode, encode, from_text, nasbench201
 
@@ -74,7 +74,7 @@ class Ground:
 @cache
 def everything() -> Ground:
     """All architectures, with their scores on CIFAR-10."""
-    pool = Pool.of(Parts.of(SPACE, "architecture").architectures, 20_000, 0)
+    pool = Pool.of(Parts.of(SPACE, "architecture").architectures, PoolSize(20_000, 0))
     rows = np.array([row_of(config) for config in pool.configs])
     return Ground(pool, {name: data()[f"c10_{name}"][rows].astype(float) for name in SCORES})
 

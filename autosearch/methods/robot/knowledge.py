@@ -10,9 +10,9 @@ from autosearch.core import History
 from autosearch.core.seeds import derive_rng
 from autosearch.methods.robot.modern import Candidates
 from autosearch.methods.robot.normalise import consensus, informative, normalised
-from autosearch.methods.robot.pool import Parts, Pool, graph_features, imputed
+from autosearch.methods.robot.pool import Parts, Pool, PoolSize, graph_features, imputed
 from autosearch.methods.robot.results import order_of
-from autosearch.methods.robot.scoring import STAGE, read_scores
+from autosearch.methods.robot.scoring import STAGE, read_scores, recorded_size
 from autosearch.space import Config, SearchSpace, Value
 
 _NEAR = 5  # best architectures whose neighbours are candidates where the pool is not all there is
@@ -180,27 +180,52 @@ class Field:
 
 
 class Memory:
-    """Knowledge of the studies seen last, by identity of what it is made from: a cache and nothing more."""
+    """Knowledge of the studies seen last, by identity of what it is made from: a cache and nothing more.
 
-    def __init__(self, place: str, limit: int, sample: int) -> None:
+    Args:
+        place: the name under which the architecture stands in the space.
+        limit: spaces of at most so many combinations are a pool as a whole; None: as the objective allows.
+        sample: architectures of the pool of a larger one; None: as the objective allows.
+    """
+
+    def __init__(self, place: str, limit: int | None, sample: int | None) -> None:
         self._place, self._limit, self._sample = place, limit, sample
-        self._pool: tuple[SearchSpace, Parts, Pool] | None = None
+        self._parts: tuple[SearchSpace, Parts] | None = None
+        self._pool: tuple[SearchSpace, PoolSize | None, Pool] | None = None
         self._knowledge: tuple[Pool, int, Knowledge] | None = None
 
-    def pool(self, space: SearchSpace) -> tuple[Parts, Pool]:
-        """The parts of a space, and the pool of its architectures."""
-        if self._pool is None or self._pool[0] is not space:
-            parts = Parts.of(space, self._place)
-            self._pool = (space, parts, Pool.of(parts.architectures, self._limit, self._sample))
-        return self._pool[1:]
+    def parts(self, space: SearchSpace) -> Parts:
+        """A space taken apart."""
+        if self._parts is None or self._parts[0] is not space:
+            self._parts = (space, Parts.of(space, self._place))
+        return self._parts[1]
+
+    def size(self, *, read: bool) -> PoolSize:
+        """The size of a pool whose scores are read from a table, or whose networks are built and run."""
+        usual = PoolSize(20_000, 2_000) if read else PoolSize(200, 200)
+        sample = usual.sample if self._sample is None else self._sample
+        limit = usual.limit if read or self._sample is None else sample
+        return PoolSize(limit if self._limit is None else self._limit, sample)
+
+    def pool(self, space: SearchSpace, size: PoolSize) -> Pool:
+        """The pool of a space's architectures."""
+        known = self._pool
+        if known is None or known[0] is not space or known[1] not in (None, size):
+            self._pool = known = (space, size, Pool.of(self.parts(space).architectures, size))
+        return known[2]
+
+    def scored(self, history: History) -> Pool:
+        """The pool that the scoring stage recorded scores of; that of a table where it recorded none."""
+        stage = history.stages.get(STAGE)
+        return self.pool(history.problem.space, (stage and recorded_size(stage)) or self.size(read=True))
 
     def hold(self, space: SearchSpace, pool: Pool) -> None:
         """Take `pool` for the architectures of `space`: where only a part of them can be trained, or to share it."""
-        self._pool = (space, Parts.of(space, self._place), pool)
+        self._pool = (space, None, pool)
 
     def knowledge(self, history: History) -> Knowledge:
         """What the study knows of its architectures."""
-        parts, pool = self.pool(history.problem.space)
+        parts, pool = self.parts(history.problem.space), self.scored(history)
         events = history.stages[STAGE].events if STAGE in history.stages else -1
         known = self._knowledge
         if known is None or known[0] is not pool or known[1] != events:

@@ -86,6 +86,14 @@ def _inner(place: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
+class PoolSize:
+    """Spaces of at most `limit` combinations are a pool as a whole, of larger ones `sample` architectures are."""
+
+    limit: int
+    sample: int
+
+
+@dataclass(frozen=True)
 class Pool:
     """Distinct architectures in a fixed order.
 
@@ -94,36 +102,39 @@ class Pool:
         configs: (N,) one configuration each; of equal functions the first in the order of the space.
         rows: key -> row.
         whole: whether these are all.
+        size: that was asked for; None for a pool made otherwise.
     """
 
     space: SearchSpace
     configs: tuple[dict[str, Value], ...]
     rows: Mapping[Hashable, int]
     whole: bool
+    size: PoolSize | None = None
 
     @classmethod
-    def of(cls, space: SearchSpace, limit: int, sample: int) -> "Pool":
-        """All architectures of a space of at most `limit` combinations, else `sample` of them."""
-        size = space.size
-        if size is not None and size <= limit:
+    def of(cls, space: SearchSpace, size: PoolSize) -> "Pool":
+        """All architectures of a small space, else a sample of them."""
+        if space.size is not None and space.size <= size.limit:
             most = max((_values(space, name) for name in space.searched), default=1)
             cells = (config for config in space.grid(most) if config is not None)
             found: dict[Hashable, dict[str, Value]] = {}
             for config in cells:
                 found.setdefault(space.key(config), config)
-            return cls._made(space, found, whole=True)
+            return cls._made(space, found, size, whole=True)
         found, misses = {}, 0
         rng = derive_rng(0, "robot", "pool")
-        while len(found) < sample and misses < _DRAWS_IN_A_ROW:
+        while len(found) < size.sample and misses < _DRAWS_IN_A_ROW:
             [config] = space.sample(rng, 1)
             key = space.key(config)
             misses = misses + 1 if key in found else 0
             found.setdefault(key, config)
-        return cls._made(space, found, whole=misses >= _DRAWS_IN_A_ROW)
+        return cls._made(space, found, size, whole=misses >= _DRAWS_IN_A_ROW)
 
     @classmethod
-    def _made(cls, space: SearchSpace, found: Mapping[Hashable, dict[str, Value]], *, whole: bool) -> "Pool":
-        return cls(space, tuple(found.values()), {key: row for row, key in enumerate(found)}, whole)
+    def _made(
+        cls, space: SearchSpace, found: Mapping[Hashable, dict[str, Value]], size: PoolSize, *, whole: bool
+    ) -> "Pool":
+        return cls(space, tuple(found.values()), {key: row for row, key in enumerate(found)}, whole, size)
 
     def __len__(self) -> int:
         return len(self.configs)

@@ -19,7 +19,7 @@ from autosearch.core import (
     State,
 )
 from autosearch.core.seeds import derive_seed
-from autosearch.methods.robot.pool import Pool
+from autosearch.methods.robot.pool import Pool, PoolSize
 from autosearch.space import Config, Int, SearchSpace, nest
 
 STAGE = "scores"
@@ -106,7 +106,9 @@ class ScoreBlock:
             for text in why:
                 reasons[text] = reasons.get(text, 0) + 1
         table = {name: columns[name] for name in sorted(columns)}
-        yield Progress({}, data={"first": first, "size": len(rows), "scores": table, "reasons": reasons})
+        size = None if self.pool.size is None else [self.pool.size.limit, self.pool.size.sample]
+        data = {"first": first, "size": len(rows), "pool": size, "scores": table, "reasons": reasons}
+        yield Progress({}, data=data)
 
     def _scorer(self) -> Callable[[Config, int], tuple[Mapping[str, float], list[str]]]:
         if isinstance(self.objective, Scored):
@@ -130,6 +132,12 @@ def _score_network(
         model = task.with_config(nest(config)).network(data).to(inputs.device)
     found = score(model, inputs, targets, metrics, seed=seed)
     return found, [f"{name}: {reason}" for name, reason in found.reasons.items()]
+
+
+def recorded_size(stage: History) -> PoolSize | None:
+    """The size of the pool whose scores a stage holds; None where it says nothing."""
+    sizes = (trial.data["pool"] for trial in stage if trial.data.get("pool"))
+    return next((PoolSize(*size) for size in sizes), None)
 
 
 def read_scores(history: History, size: int) -> tuple[np.ndarray, tuple[str, ...], list[str]]:

@@ -12,7 +12,7 @@ from autosearch.methods.robot import modern, paper
 from autosearch.methods.robot.knowledge import Knowledge, Memory
 from autosearch.methods.robot.normalise import Norm, normalised
 from autosearch.methods.robot.results import results
-from autosearch.methods.robot.scoring import Scoring, scoring_stage
+from autosearch.methods.robot.scoring import Scored, Scoring, scoring_stage
 from autosearch.searchers.evolution import EvolutionSearcher
 from autosearch.searchers.unseen import Tried, draw_unseen
 from autosearch.space import Config
@@ -38,8 +38,9 @@ class RobotSearcher:
         preset: `modern` or `paper`.
         metrics: training-free metrics; None: six for `paper`, 13 for `modern`. A table's are all that it has.
         architecture: the name under which the architecture stands in the space.
-        enumerate: spaces of at most so many combinations are scored as a whole.
-        pool: architectures that are sampled and scored of a larger one.
+        enumerate: spaces of at most so many combinations are scored as a whole; None: 20,000 where scores are read from
+            a table, as many as `pool` where networks are built for them.
+        pool: architectures that are sampled and scored of a larger one; None: 2,000 of a table, 200 networks.
         block: networks that one trial of the stage scores.
         batch: examples that each network sees when it is scored.
         rounds: of `paper`'s weight search; None: the budget's trials.
@@ -57,8 +58,8 @@ class RobotSearcher:
         preset: Literal["paper", "modern"] = "modern",
         metrics: tuple[str, ...] | None = None,
         architecture: str = "architecture",
-        enumerate: int = 20_000,  # noqa: A002 - what users write
-        pool: int = 2_000,
+        enumerate: int | None = None,  # noqa: A002 - what users write
+        pool: int | None = None,
         block: int = 25,
         batch: int = 64,
         rounds: int | None = None,
@@ -94,7 +95,7 @@ class RobotSearcher:
             raise OptionError(
                 "the published search has one objective; use `preset: modern` for several.", "preset"
             )
-        parts, _ = self.memory.pool(problem.space)
+        parts = self.memory.parts(problem.space)
         if self.preset == "paper" and parts.others is not None:
             raise OptionError(
                 f"the published search knows architectures only, and {', '.join(parts.others.searched)} are searched "
@@ -104,8 +105,8 @@ class RobotSearcher:
 
     def stages_for(self, problem: Problem, objective: Objective) -> Sequence[Stage]:
         """The stage that scores the architectures."""
-        _, pool = self.memory.pool(problem.space)
-        return [scoring_stage(objective, pool, self.scoring)]
+        size = self.memory.size(read=isinstance(objective, Scored))
+        return [scoring_stage(objective, self.memory.pool(problem.space, size), self.scoring)]
 
     def suggest(self, history: History, n: int) -> list[Suggestion]:
         """Up to `n` configurations that no trial has; `info` names the arm and the reason.

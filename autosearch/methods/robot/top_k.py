@@ -7,7 +7,7 @@ from scipy.stats import rankdata
 
 from autosearch.core import History, Objective, OptionError, Problem, Stage, Suggestion
 from autosearch.methods.robot.knowledge import Memory
-from autosearch.methods.robot.scoring import STAGE, Scoring, read_scores, scoring_stage
+from autosearch.methods.robot.scoring import STAGE, Scored, Scoring, read_scores, scoring_stage
 from autosearch.searchers.unseen import Tried
 
 
@@ -17,8 +17,9 @@ class TopKSearcher:
     Args:
         metrics: one or several; higher is taken for better.
         architecture: the name under which the architecture stands in the space.
-        enumerate: spaces of at most so many combinations are scored as a whole.
-        pool: architectures that are sampled and scored of a larger one.
+        enumerate: spaces of at most so many combinations are scored as a whole; None: 20,000 where scores are read from
+            a table, as many as `pool` where networks are built for them.
+        pool: architectures that are sampled and scored of a larger one; None: 2,000 of a table, 200 networks.
         block: networks that one trial of the scoring stage scores.
         batch: examples that each network sees when it is scored.
 
@@ -31,8 +32,8 @@ class TopKSearcher:
         *,
         metrics: tuple[str, ...],
         architecture: str = "architecture",
-        enumerate: int = 20_000,  # noqa: A002 - what users write
-        pool: int = 2_000,
+        enumerate: int | None = None,  # noqa: A002 - what users write
+        pool: int | None = None,
         block: int = 25,
         batch: int = 64,
     ) -> None:
@@ -48,7 +49,7 @@ class TopKSearcher:
         Raises:
             OptionError: naming the other parameters.
         """
-        parts, _ = self.memory.pool(problem.space)
+        parts = self.memory.parts(problem.space)
         if parts.others is not None:
             raise OptionError(
                 f"top_k ranks architectures only; fix {', '.join(parts.others.searched)}.", "method"
@@ -56,7 +57,8 @@ class TopKSearcher:
 
     def stages_for(self, problem: Problem, objective: Objective) -> Sequence[Stage]:
         """The stage that scores the architectures."""
-        return [scoring_stage(objective, self.memory.pool(problem.space)[1], self.scoring)]
+        size = self.memory.size(read=isinstance(objective, Scored))
+        return [scoring_stage(objective, self.memory.pool(problem.space, size), self.scoring)]
 
     def suggest(self, history: History, n: int) -> list[Suggestion]:
         """The next `n` architectures down the ranking that no trial has.
@@ -64,7 +66,7 @@ class TopKSearcher:
         Raises:
             OptionError: no architecture has a score by one of the metrics.
         """
-        _, pool = self.memory.pool(history.problem.space)
+        pool = self.memory.scored(history)
         S, names, _ = read_scores(history.stages.get(STAGE, History(history.problem)), len(pool))
         missing = [name for name in self.scoring.metrics if name not in names]
         if missing:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from autosearch.core import History, Problem, State, Study, Transition, Trial
-from autosearch.methods.robot.pool import Parts, Pool
+from autosearch.methods.robot.pool import Parts, Pool, PoolSize
 from autosearch.space import Categorical, Config, SearchSpace, Subspace, Value
 
 EDGES = ("a", "b", "c", "d")
@@ -20,7 +20,7 @@ def canonical(config: Config) -> tuple[Value, ...]:
 
 CELL = Subspace({name: Categorical(OPERATIONS) for name in EDGES}, canonical=canonical)
 SPACE = SearchSpace({"architecture": CELL})
-POOL = Pool.of(Parts.of(SPACE, "architecture").architectures, 1000, 10)
+POOL = Pool.of(Parts.of(SPACE, "architecture").architectures, PoolSize(1000, 10))
 
 
 def worth(config: Config) -> float:

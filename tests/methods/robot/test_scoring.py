@@ -8,10 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autosearch.core import History, Job, OptionError, Problem, RunSettings, State, Study
+from autosearch.core import (
+    Goal,
+    History,
+    Job,
+    OptionError,
+    Problem,
+    RunSettings,
+    State,
+    Study,
+    Transition,
+    Trial,
+)
 from autosearch.core.plugins import build
 from autosearch.core.stages import run_stages
-from autosearch.methods.robot.pool import Pool
+from autosearch.methods.robot.pool import Pool, PoolSize
 from autosearch.methods.robot.scoring import Scoring, read_scores, scoring_stage
 from autosearch.methods.robot.searcher import RobotSearcher
 from autosearch.methods.robot.top_k import TopKSearcher
@@ -101,6 +112,41 @@ def test_an_unknown_metric_of_a_ranking_is_named(table: TableTask) -> None:
         run(study, table)
 
 
+class Networks:
+    """An objective that builds networks."""
+
+    def with_config(self, config: Mapping[str, Any]) -> "Networks":
+        return self
+
+    load = network = with_config
+
+
+class Constant:
+    """An objective that has scores."""
+
+    def scores(self, config: Mapping[str, Any]) -> Mapping[str, float]:
+        return {"score": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "networks"), [({}, 200), ({"pool": 30}, 30), ({"pool": 30, "enumerate": 1000}, len(POOL))]
+)
+def test_of_networks_a_sample_is_scored_and_of_a_table_all(options: dict[str, int], networks: int) -> None:
+    assert SPACE.size > 200
+    problem = Problem(SPACE, (Goal("acc", maximize=True),))
+    for objective, expected in ((Networks(), networks), (Constant(), len(POOL))):
+        [stage] = RobotSearcher(**options).stages_for(problem, objective)
+        assert len(stage.objective.pool) == expected
+        recorded = dataclasses.replace(stage.objective, objective=Constant()).run(
+            Job(0, {"block": 0}, seed=0)
+        )
+        end = (Transition(0, State.RUNNING), Transition(1, State.COMPLETE))
+        trial = Trial(0, {"block": 0}, State.COMPLETE, transitions=end, data=list(recorded)[-1].data)
+        history = History(problem, stages={"scores": History(Problem(stage.space, ()), [trial])})
+        # Whoever reads the record later means the pool that was scored, also where it was told other numbers.
+        assert RobotSearcher().memory.scored(history).configs == stage.objective.pool.configs
+
+
 class Cells:
     """A space of two cells of NAS-Bench-201, the second without any connection."""
 
@@ -117,7 +163,7 @@ def test_networks_are_scored_in_blocks_and_why_a_score_is_missing_is_told() -> N
         epochs=1,
         architecture=dict.fromkeys(Cells.names, "none"),
     )
-    every = Pool.of(Cells.space, 100, 0)
+    every = Pool.of(Cells.space, PoolSize(100, 0))
     pool = dataclasses.replace(every, configs=every.configs[:3])
     stage = scoring_stage(task, pool, SCORING)
     blocks = [list(stage.objective.run(Job(i, {"block": i}, seed=7)))[-1].data for i in range(2)]
@@ -145,7 +191,7 @@ def test_equal_functions_are_scored_and_trained_once() -> None:
 
 
 def test_a_sampled_pool_is_the_beginning_of_a_larger_one() -> None:
-    small, large = (Pool.of(SPACE, 0, size) for size in (20, 40))
+    small, large = (Pool.of(SPACE, PoolSize(0, size)) for size in (20, 40))
     assert small.configs == large.configs[:20]
     assert not small.whole
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autosearch.core import Budget, Decision, History, OptionError, Study
-from autosearch.methods.robot.pool import Parts, Pool
+from autosearch.methods.robot.pool import Parts, Pool, PoolSize
 from autosearch.methods.robot.searcher import RobotSearcher
 from autosearch.space import Categorical, Float, SearchSpace
 
@@ -153,7 +153,7 @@ def test_several_objectives_give_a_wide_front() -> None:
 
 def test_a_space_too_large_to_enumerate_is_sampled_and_left_by_neighbours() -> None:
     searcher = RobotSearcher(enumerate=10, pool=40)
-    pool = Pool.of(Parts.of(SPACE, "architecture").architectures, 10, 40)
+    pool = Pool.of(Parts.of(SPACE, "architecture").architectures, PoolSize(10, 40))
     known = np.array([worth(config) for config in pool.configs])
     column = {"good": np.r_[known, np.zeros(len(POOL) - 40)]}
     stage = scores(column)
