@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import threading
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,13 +81,18 @@ class DriverRow:
     """
 
     def __init__(self, engine: sa.Engine, study: str, location: str) -> None:
-        self._engine, self._study, self._location = engine, study, location
+        self._engine, self._study, self.location = engine, study, location
         self._token = secrets.token_hex(16)
         self._lost = False
         self._stop = threading.Event()
         _metadata.create_all(engine)
         self._claim()
-        self._thread = threading.Thread(target=self._refresh_for_ever, name="autosearch-driver", daemon=True)
+        self._thread = threading.Thread(
+            target=_refresh_for_ever,
+            args=(weakref.ref(self), self._stop),
+            name="autosearch-driver",
+            daemon=True,
+        )
         self._thread.start()
 
     def _claim(self) -> None:
@@ -121,16 +127,9 @@ class DriverRow:
 
     def _locked(self, holder: str) -> StudyLockedError:
         return StudyLockedError(
-            f"{self._location}: {holder} works on study {self._study!r}. Wait for its end, stop "
+            f"{self.location}: {holder} works on study {self._study!r}. Wait for its end, stop "
             "it, or use another name."
         )
-
-    def _refresh_for_ever(self) -> None:
-        while not self._stop.wait(REFRESH_S):
-            try:
-                self.refresh()
-            except sa.exc.SQLAlchemyError as error:
-                _logger.warning("%s: the driver's row could not be refreshed: %s", self._location, error)
 
     def refresh(self) -> None:
         """Say that the driver lives; notice if another one has taken over."""
@@ -164,7 +163,20 @@ class DriverRow:
                 )
         except sa.exc.SQLAlchemyError as error:
             # It is stale in 90 s by itself; closing a study must not fail for it.
-            _logger.warning("%s: the driver's row could not be removed: %s", self._location, error)
+            _logger.warning("%s: the driver's row could not be removed: %s", self.location, error)
+
+
+def _refresh_for_ever(held: "weakref.ref[DriverRow]", stop: threading.Event) -> None:
+    """Until the row is released, or nobody holds it any more: it then is stale in 90 s."""
+    while not stop.wait(REFRESH_S):
+        row = held()
+        if row is None:
+            return
+        try:
+            row.refresh()
+        except sa.exc.SQLAlchemyError as error:
+            _logger.warning("%s: the driver's row could not be refreshed: %s", row.location, error)
+        del row
 
 
 def _now(connection: sa.Connection) -> float:

@@ -34,11 +34,12 @@ class JournalStore:
         RecordError: if it is not there while `read_only`, or not a journal.
     """
 
+    _fd: int | None = None
+
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path.absolute()
         self.location = str(self._path)
         self._read_only = read_only
-        self._fd: int | None = None
         self._lock: DriverLock | None = None
         self._write_lock = WriteLock(self._path)
         self._worker = f"autosearch-{uuid.uuid4().hex[:12]}"
@@ -242,6 +243,14 @@ class JournalStore:
             self._feed(os.pread(self._fd, found.st_size - self._size, self._size))  # type: ignore[arg-type]
             if self._size < found.st_size:  # that program died in the middle of a line
                 self._cut()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, in another process say, is closed: only the driver writes."""
+        return {**self.__dict__, "_fd": None, "_lock": None}
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
 
     def close(self) -> None:
         if self._fd is not None:

@@ -30,9 +30,13 @@ class DriverLock:
         RecordError: if the file system has no locks.
     """
 
+    _fd: int | None = None
+
     def __init__(self, path: Path) -> None:
-        self.path = path.with_name(path.name + ".driver")
-        self._fd: int | None = None
+        # Beside the file itself, whatever links lead to it: two names must not let two drivers in.
+        # `Path.resolve` raises where links go in a circle; there is a better error for that, when the file is opened.
+        real = Path(os.path.realpath(path))
+        self.path = real.with_name(real.name + ".driver")
         while self._fd is None:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -74,6 +78,10 @@ class DriverLock:
         if self._fd is not None:
             self.path.unlink(missing_ok=True)
             self._drop()
+
+    def __del__(self) -> None:
+        # Of a study that nobody can close any more: the kernel would keep the lock until this process ends.
+        self._drop()
 
     def _drop(self) -> None:
         if self._fd is not None:

@@ -1,6 +1,8 @@
+import gc
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -212,6 +214,38 @@ def test_the_same_process_is_told_to_close_the_study(tmp_path: Path) -> None:
     driver.record.close()
     driver.record.close()
     start(tmp_path).record.close()
+
+
+def test_a_study_that_nobody_holds_any_more_lets_go_of_its_files(tmp_path: Path) -> None:
+    start(tmp_path)
+    gc.collect()
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        start(tmp_path)
+        gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_a_link_to_the_file_does_not_let_a_second_driver_in(tmp_path: Path) -> None:
+    driver = start(tmp_path)
+    link = tmp_path / "link.journal"
+    link.symlink_to(journal(tmp_path))
+    with pytest.raises(StudyLockedError):
+        open_journal(str(link), "study", problem())
+    driver.record.close()
+    open_journal(str(link), "study", problem()).close()
+
+
+def test_a_copy_of_an_open_record_writes_nothing(tmp_path: Path) -> None:
+    driver = start(tmp_path)
+    run_one(driver)
+    copy = pickle.loads(pickle.dumps(driver.record))
+    assert len(copy.history()) == 1
+    with pytest.raises(RecordError, match="closed"):
+        copy.note("a", 1)
+    copy.close()
+    run_one(driver)
+    driver.record.close()
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import sqlite3
@@ -177,6 +178,20 @@ def test_the_row_is_refreshed_while_the_study_is_open(
         time.sleep(0.01)
     assert abs(row(tmp_path)[0][-1] - time.time()) < 5
     driver.record.close()
+
+
+def test_the_row_of_a_study_that_nobody_holds_any_more_goes_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "REFRESH_S", 0.02)
+    driver = start(tmp_path)
+    thread = driver.record.store._driver._thread  # type: ignore[attr-defined]
+    del driver
+    gc.collect()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    edit(tmp_path, "seen = 0")
+    start(tmp_path).record.close()
 
 
 @pytest.fixture
