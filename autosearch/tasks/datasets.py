@@ -243,7 +243,7 @@ def _load_table(name: str, train_size: int | None, val_size: int | None, split_s
     train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
     mean, deviation = train[0].mean(axis=0), train[0].std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
-    scale = (0.0, 1.0) if classes else (float(train[1].mean()), float(train[1].std()))
+    scale = (0.0, 1.0) if classes else (float(train[1].mean()), float(train[1].std()) or 1.0)
 
     def tensors(part: Arrays) -> Examples:
         x = torch.from_numpy(((part[0] - mean) / deviation).astype(np.float32))

@@ -73,6 +73,13 @@ def test_regression_targets_are_standardised_and_can_be_scaled_back():
     assert sorted(back.round().tolist()) == sorted(load_diabetes().target.tolist())
 
 
+def test_targets_that_do_not_differ_are_not_scaled():
+    data = load_table("diabetes", train_size=1)
+    assert data.train[1].tolist() == [0.0]
+    assert data.target_scale[1] == 1.0
+    assert torch.isfinite(data.val[1]).all()
+
+
 def test_a_smaller_training_set_is_part_of_a_larger_one_and_moves_no_other_split():
     small, large = load_table("digits", train_size=100), load_table("digits", train_size=500)
     assert torch.equal(small.train[1], large.train[1][:100])
