@@ -1,15 +1,18 @@
-"""What all runners share: when a study is over, when an attempt is, and how Ctrl-C is taken."""
+"""What all runners share: when a study is over, when an attempt is, and how Ctrl-C and SIGTERM are taken."""
 
 import dataclasses
 import math
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any
 
 from autosearch.core import Failure, Job, Limits, Objective, Study, Trial
 
 GRACE_S = 10.0
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def next_trials(study: Study, n: int, *, idle: bool) -> list[Trial]:
@@ -64,23 +67,25 @@ def overdue(limits: Limits, seconds: float) -> Failure | None:
 
 
 class Interrupts:
-    """Takes the first Ctrl-C as a wish (`requested`), the next, or one 10 s later, as KeyboardInterrupt.
+    """Takes the first Ctrl-C, or SIGTERM, as a wish (`requested`), the next, or one 10 s later, as KeyboardInterrupt.
 
-    So an objective comes as far as its next report, where its state can be saved. Works in the main thread and only
-    in place of Python's own handler; otherwise KeyboardInterrupt comes, or not, as the surrounding program has it.
+    So an objective comes as far as its next report, where its state can be saved: by Ctrl-C people end a study, by
+    SIGTERM schedulers of clusters and container engines do, some seconds before they kill it. Works in the main thread
+    and only in place of Python's own handlers; otherwise the signals do what the surrounding program has them do.
     """
 
     def __init__(self, grace_s: float = GRACE_S) -> None:
         self.requested = False
         self._grace_s = grace_s
         self._timer: threading.Timer | None = None
-        self._installed = False
+        self._replaced: list[tuple[signal.Signals, Handler]] = []
 
     def __enter__(self) -> "Interrupts":
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._take)
-            self._installed = True
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in _USUAL.items():
+                if signal.getsignal(number) is usual:
+                    signal.signal(number, self._take)
+                    self._replaced.append((number, usual))
         return self
 
     def __exit__(
@@ -88,14 +93,22 @@ class Interrupts:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, usual in self._replaced:
+            signal.signal(number, usual)
+        self._replaced.clear()
 
     def _take(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
         # A real signal, not a flag: it also ends a sleep or a read that the objective hangs in.
-        self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signal.SIGINT))
+        self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), signum))
         self._timer.daemon = True
         self._timer.start()
+
+
+# Both are asked for by identity: a handler that the surrounding program has set stays.
+_USUAL: dict[signal.Signals, Handler] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}

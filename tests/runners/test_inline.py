@@ -204,11 +204,11 @@ def test_keep_nothing_keeps_nothing(tmp_path: Path) -> None:
 
 
 class Signals(Walk):
-    """A walk in which Ctrl-C is pressed at step 3, `times` times, between two reports."""
+    """A walk in which Ctrl-C is pressed at step 3, `times` times, between two reports; or another signal comes."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, number: signal.Signals = signal.SIGINT) -> None:
         super().__init__()
-        self._times = times
+        self._times, self._number = times, number
         self.survived = 0
 
     def run(self, job: Job) -> Iterator[Progress]:
@@ -216,22 +216,24 @@ class Signals(Walk):
             if progress.step == 3 and self._times:
                 times, self._times = self._times, 0
                 for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(self._number)
                     self.survived += 1
             yield progress
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("times", "survived", "step"), [(1, 1, 3), (2, 1, 1)])
-def test_ctrl_c_once_waits_for_the_next_report_and_twice_does_not(
-    tmp_path: Path, times: int, survived: int, step: int
+def test_a_signal_once_waits_for_the_next_report_and_twice_does_not(
+    tmp_path: Path, times: int, survived: int, step: int, number: signal.Signals
 ) -> None:
-    study, walk = script_study(Script(2)), Signals(times)
+    study, walk = script_study(Script(2)), Signals(times, number)
     with pytest.raises(KeyboardInterrupt):
         InlineRunner(RunSettings(output=tmp_path)).run(study, walk)
     assert walk.survived == survived
     assert study.history[0].state is State.RUNNING
     assert study.history[0].checkpoint_step >= step
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     InlineRunner(RunSettings(output=tmp_path)).run(study, walk)
     assert [trial.state for trial in study.history] == [State.COMPLETE] * 2
     assert json.loads((Path(study.history[0].checkpoint) / "state.json").read_text()) == STEPS

@@ -11,9 +11,11 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -103,7 +105,7 @@ class RaySession:
         """
         if ray.is_initialized():
             return
-        with ExitStack() as held:
+        with ExitStack() as held, _signals_kept():
             if self._address is None:
                 self._start(held)
             else:
@@ -215,6 +217,17 @@ def _variables(values: Mapping[str, str], *, override: bool) -> Iterator[None]:
                 os.environ[name] = before[name]
             else:
                 os.environ.pop(name, None)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """A span in which Ray may set a handler for SIGTERM of its own, which leaves at once; the one before comes back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
