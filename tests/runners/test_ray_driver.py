@@ -121,12 +121,16 @@ def kill_and_finish(form: str, folder: Path, kills: tuple[int, ...]) -> None:
     assert left <= {"study.journal", "study.journal.driver", "checkpoints", "trials", "logs"}, left
 
 
-def test_ctrl_c_saves_and_ends_within_fifteen_seconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["Ctrl-C to the group", "SIGTERM to the driver"])
+def test_a_signal_saves_and_ends_within_fifteen_seconds(tmp_path: Path, how: str) -> None:
     output = tmp_path / "out"
     driver = Driver("function", output, tmp_path / "home")
     driver.wait_for_reports(3)
     run, pressed = driver.run, time.monotonic()
-    os.killpg(driver.process.pid, signal.SIGINT)
+    if how.startswith("Ctrl-C"):
+        os.killpg(driver.process.pid, signal.SIGINT)
+    else:
+        os.kill(driver.process.pid, signal.SIGTERM)
     assert "KeyboardInterrupt" in driver.end()
     assert time.monotonic() - pressed < 15
     wait_until_gone(run, 2)
