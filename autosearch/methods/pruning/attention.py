@@ -110,9 +110,18 @@ class SplitAttention(nn.Module):
         return total
 
 
+def blank_linear(inputs: int, outputs: int, *, like: torch.Tensor, bias: bool = True) -> nn.Linear:
+    """A linear layer of zeros, of a tensor's type and device; draws nothing from the caller's random state."""
+    layer = nn.Linear(inputs, outputs, bias=bias, device="meta", dtype=like.dtype).to_empty(
+        device=like.device
+    )
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device=weight.device)
-    layer.to(weight.dtype)
+    layer = blank_linear(weight.shape[1], weight.shape[0], like=weight, bias=bias is not None)
     with torch.no_grad():
         layer.weight.copy_(weight)
         if bias is not None:
@@ -209,8 +218,9 @@ class StandIn(nn.Module):
     def __init__(self, block: nn.Module, layout: AttentionLayout) -> None:
         super().__init__()
         first, last = getattr(block, layout.inputs[0]), getattr(block, layout.output)
-        self.enter = nn.Linear(first.in_features, last.in_features)
-        self.leave = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None)
+        like, bias = last.weight, last.bias is not None
+        self.enter = blank_linear(first.in_features, last.in_features, like=like)
+        self.leave = blank_linear(last.in_features, last.out_features, like=like, bias=bias)
         self.pair = isinstance(block, SplitAttention)
         self.batch_first, self.in_proj_bias, self._qkv_same_embed_dim = False, None, False
 

@@ -190,7 +190,12 @@ def _trace(model: nn.Module, inputs: Any, ignore: Collection[str]) -> Any:
         return count
 
     named = [(name, m) for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
-    hooks = [module.register_forward_hook(counting(name)) for name, module in named]
+    try:
+        hooks = [module.register_forward_hook(counting(name)) for name, module in named]
+    except RuntimeError as error:
+        raise PruningError(
+            f"the network cannot be traced: {error}. Give the one it was compiled from."
+        ) from error
     own = {id(p) for m in model.modules() if _known(m) for p in m.parameters(recurse=False)}
     free = [(p, _last_axis(p)) for p in model.parameters() if id(p) not in own and p.dim()]
     for parameter in model.parameters():
@@ -202,9 +207,11 @@ def _trace(model: nn.Module, inputs: Any, ignore: Collection[str]) -> Any:
                 model, inputs, unwrapped_parameters=free, verbose=False
             )
     except Exception as error:
-        text = str(error).strip().splitlines()
+        # The library tries the inputs as one argument after a failure, whose error then hides the one that counts.
+        first = error.__context__ or error
+        text = (str(first).strip().splitlines() or [""])[0]
         raise PruningError(
-            f"the network cannot be traced on the example inputs: {type(error).__name__}: {text[-1] if text else ''}"
+            f"the network cannot be traced on the example inputs: {type(first).__name__}: {text}"
         ) from error
     finally:
         for hook in hooks:
@@ -383,6 +390,7 @@ def _prunable(model: nn.Module, inputs: Any, group: Group, outputs: list[tuple[i
         text = str(error).strip().splitlines()
         raise PruningError(
             f"{group.name}: the network does not run without one of its channels ({text[-1] if text else ''}); "
-            "sizes may be written out in its forward. List it in 'ignore' to leave it whole."
+            "sizes may be written out in its forward, or they meet the network's own input. List it in 'ignore' to "
+            "leave it whole."
         ) from error
     return changed == outputs

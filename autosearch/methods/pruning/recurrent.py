@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autosearch.methods.pruning.attention import replace
+from autosearch.methods.pruning.attention import blank_linear, replace
 from autosearch.methods.pruning.errors import PruningError
 
 
@@ -21,8 +21,11 @@ class RecurrentStandIn(nn.Module):
         directions = 2 if getattr(layer, "bidirectional", False) else 1
         self.states = directions * getattr(layer, "num_layers", 1)
         self.time = 1 if getattr(layer, "batch_first", False) else 0
-        self.enter = nn.Linear(layer.input_size, directions * state)
-        self.state, self.memory = (nn.Linear(layer.input_size, n) for n in (state, layer.hidden_size))
+        like = next(layer.parameters())
+        self.enter, self.state, self.memory = (
+            blank_linear(layer.input_size, n, like=like)
+            for n in (directions * state, state, layer.hidden_size)
+        )
 
     def forward(self, x: torch.Tensor, *_: Any) -> Any:
         """Sequence and state, or a cell's state."""

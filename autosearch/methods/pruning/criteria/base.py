@@ -129,9 +129,12 @@ def norms(model: nn.Module, group: Group, p: float = 2.0) -> list[torch.Tensor]:
 
 
 def normalised(scores: torch.Tensor) -> torch.Tensor:
-    """Scores divided by the largest one, so that groups can be compared; all equal to 1 where all are zero."""
+    """Scores divided by the largest one, so that groups can be compared; all equal to 1 where all are zero.
+
+    NaN stays NaN, for whoever ranks them to refuse.
+    """
     top = scores.max()
-    return scores / top if float(top) > 0 else torch.ones_like(scores)
+    return torch.ones_like(scores) if float(top) == 0 else scores / top
 
 
 def scales(model: nn.Module, group: Group) -> list[torch.Tensor]:
