@@ -3,9 +3,11 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from autosearch.core import History, Problem, Trial
@@ -22,9 +24,23 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+_ours: ContextVar[TextIO | None] = ContextVar("autosearch_output", default=None)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """A span in which standard output is this module's alone: what a user's code prints goes to standard error."""
+    token = _ours.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _ours.reset(token)
+
+
 def out(text: str = "") -> None:
     """A line on standard output, at once."""
-    print(text, flush=True)  # noqa: T201
+    print(text, file=_ours.get() or sys.stdout, flush=True)
 
 
 def note(text: str) -> None:

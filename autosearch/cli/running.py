@@ -4,6 +4,7 @@ import json
 import sys
 import traceback
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from autosearch.cli.options import Address, AsJson, Overrides, StudyPath
 from autosearch.cli.output import (
     Exit,
+    alone,
     duration,
     goals,
     json_line,
@@ -50,13 +52,27 @@ def run(
     overrides: Overrides = None,
 ) -> int:
     """Start a study, or continue it where its record ends."""
+    with alone() if as_json or quiet else nullcontext():
+        return _run(study_file, overrides or [], fork, address, debug=debug, as_json=as_json, quiet=quiet)
+
+
+def _run(
+    study_file: Path,
+    overrides: list[str],
+    fork: str | None,
+    address: str | None,
+    *,
+    debug: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     from autosearch.compose import load
     from autosearch.core import AutosearchError
 
-    file = load(study_file, overrides or ())
+    file = load(study_file, overrides)
     taken = None
     if fork:
-        source, file = file, load(study_file, [*(overrides or ()), f"study={json.dumps(fork)}"])
+        source, file = file, load(study_file, [*overrides, f"study={json.dumps(fork)}"])
         taken = file.take_over(source)
     study = file.open()
     say = _Progress(study, as_json=as_json, quiet=quiet, reports=debug)
@@ -180,8 +196,8 @@ def check(
     """Validate a study file, import its training code, and say what would happen."""
     from autosearch.compose import load
 
-    file = load(study_file, overrides or ())
-    facts = file.check(address=address)
+    with alone() if as_json else nullcontext():
+        facts = load(study_file, overrides or ()).check(address=address)
     if as_json:
         json_out(facts)
         return Exit.DONE

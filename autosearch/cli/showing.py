@@ -1,12 +1,13 @@
 """`report`, `dashboard`, `plan`: what people look at before, while and after a study runs."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from autosearch.cli.options import AsJson, Overrides, StudyPath
-from autosearch.cli.output import Exit, duration, json_out, out, show
+from autosearch.cli.output import Exit, alone, duration, json_out, out, show
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +75,8 @@ def plan(
     from autosearch.compose import load
     from autosearch.spec.writing import write_yaml
 
-    found = load(study_file, overrides or ()).plan(timed=not no_probe)
+    with alone() if as_json else nullcontext():
+        found = load(study_file, overrides or ()).plan(timed=not no_probe)
     if as_json:
         json_out(found)
         return Exit.DONE

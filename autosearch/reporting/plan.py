@@ -120,7 +120,7 @@ def _probe_once(objective: Objective, problem: Problem, trial: Trial, clock: Cal
         last: Progress | None = None
         try:
             with contextlib.closing(objective.run(job)) as run:
-                progress: Progress | None = next(run, None)
+                progress, result = _next(run, None)
                 while progress is not None:
                     last = progress
                     step = len(reports) + 1 if progress.step is None else progress.step
@@ -128,13 +128,15 @@ def _probe_once(objective: Objective, problem: Problem, trial: Trial, clock: Cal
                     if (step >= least and len(reports) >= 2) or step >= (most or math.inf):
                         size = _saved_bytes(progress, Path(folder) / "checkpoint")
                         break
-                    progress = _next(run)
+                    progress, result = _next(run, Decision.CONTINUE)
         except Exception as error:
             raise StudyError(f"plan: the probe trial failed: {type(error).__name__}: {error}") from error
         ended = clock() - begun if progress is None else reports[-1][1]
+    last = result if result is not None and result.metrics else last
     if last is None:
-        raise StudyError("plan: the probe trial ended without reporting anything.")
-    (first, first_s), (top, top_s) = reports[0], reports[-1]
+        raise StudyError("plan: the probe trial ended without a report or a result.")
+    # What only returns its result is one step.
+    (first, first_s), (top, top_s) = (reports[0], reports[-1]) if reports else ((1, ended), (1, ended))
     step_s = (top_s - first_s) / (top - first) if top > first else ended / max(1, top)
     return Probe(
         config=dict(trial.config),
@@ -149,12 +151,12 @@ def _probe_once(objective: Objective, problem: Problem, trial: Trial, clock: Cal
     )
 
 
-def _next(run: Any) -> Progress | None:
+def _next(run: Any, decision: Decision | None) -> tuple[Progress | None, Progress | None]:
+    """(the next progress, None), or at the end (None, the result that was returned, if any)."""
     try:
-        progress: Progress = run.send(Decision.CONTINUE)
-    except StopIteration:
-        return None
-    return progress
+        return run.send(decision), None
+    except StopIteration as end:
+        return None, end.value
 
 
 def _saved_bytes(progress: Progress, folder: Path) -> int | None:

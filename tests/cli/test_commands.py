@@ -143,6 +143,31 @@ def test_several_objectives_show_the_front(command: Command, study: Path) -> Non
     assert command("export", study, study.parent / "out")[0] == 2
 
 
+@pytest.mark.parametrize(
+    "words", [("run", "--json"), ("check", "--json"), ("plan", "--json"), ("run", "--quiet")]
+)
+def test_what_training_code_prints_does_not_mix_with_what_was_asked_for(
+    command: Command, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    (tmp_path / "chatty.py").write_text(
+        "print('at import')\ndef train(config):\n    print('in training')\n    return config['x']\n"
+    )
+    study = tmp_path / "chatty.yaml"
+    study.write_text(
+        "study: chatty\nrun: {function: ./chatty.py:train}\nobjectives: {loss: minimize}\n"
+        "space: {x: {type: float, low: 0, high: 1}}\nsearcher: random\nbudget: {trials: 1}\n"
+        "resources: {runner: inline}\n"
+    )
+    code, out, err = command(words[0], study, words[1])
+    assert code == 0
+    assert "at import" in err
+    assert not {"at import", "in training"} & set(out.splitlines())
+    if words == ("run", "--json"):
+        assert all(json.loads(line) for line in out.splitlines())
+    elif words[1] == "--json":
+        assert json.loads(out)
+
+
 def test_quiet_prints_the_result_alone_and_json_lines_are_json(command: Command, study: Path) -> None:
     out = command("run", study, "--quiet")[1]
     assert out.splitlines()[0].startswith("best of 3 trials")

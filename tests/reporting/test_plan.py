@@ -67,10 +67,23 @@ def test_a_probe_without_fidelity_may_run_to_its_end() -> None:
     assert found.seconds == 15.0
 
 
+def test_a_probe_of_code_that_only_returns_its_result_is_one_step() -> None:
+    class Returns(Timed):
+        def run(self, job: Job) -> Generator[Progress, Decision, Progress]:
+            yield from ()
+            self.now += 4.0
+            return Progress({"loss": 0.5})
+
+    task = Returns()
+    found = probe(task, problem(fidelity=(None, None)), TRIAL, clock=task.clock)
+    assert (found.steps, found.step_s, found.seconds, found.whole) == (1, 4.0, 4.0, True)
+    assert found.metrics == {"loss": 0.5}
+
+
 def test_a_probe_that_fails_says_why() -> None:
     with pytest.raises(StudyError, match="the probe trial failed: ValueError: no data"):
         probe(Timed(error=ValueError("no data")), problem(), TRIAL)
-    with pytest.raises(StudyError, match="without reporting"):
+    with pytest.raises(StudyError, match="without a report or a result"):
         probe(Timed(natural_end=0), problem(), TRIAL)
 
 
