@@ -1,6 +1,7 @@
 """`status`, `best`, `trials`, `export`: commands that read the record and write nothing to it."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,19 +60,16 @@ def status(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides 
 def _facts(record: "Record", history: "History") -> dict[str, Any]:
     from autosearch.core.failures import grouped
 
-    spent, limit = history.spent, history.problem.budget
-    budget = {
-        f"of {limit.trials} trials" if limit.trials else "trials": spent.trials or 0,
-        f"of {show(limit.minutes)} minutes" if limit.minutes else "minutes": round(spent.minutes or 0.0, 2),
-    }
-    if history.problem.price_per_hour:
-        budget[f"of {show(limit.cost)} cost" if limit.cost else "cost"] = round(spent.cost or 0.0, 4)
+    spent = asdict(history.spent)
+    if not history.problem.price_per_hour:
+        del spent["cost"]
     return {
         "study": record.name,
         "record": record.location,
         "objectives": list(history.problem.metric_names),
         "trials": _counts(history),
-        "spent": budget,
+        "spent": spent,
+        "budget": asdict(history.problem.budget),
         "failures": grouped(trial.failure for trial in history.failed if trial.failure),
         "stages": {name: _counts(stage) for name, stage in history.stages.items()},
         "best": [trial_json(trial) for trial in history.front],

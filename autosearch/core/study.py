@@ -160,16 +160,20 @@ class Study:
     @property
     def out_of_time(self) -> bool:
         """Whether `budget.minutes` or `budget.cost` is spent: running trials are to be interrupted."""
-        if self.parent is not None and self.parent.out_of_time:
+        return self._out_of_time(0.0)
+
+    def _out_of_time(self, unrecorded_s: float) -> bool:
+        """`out_of_time`, where trials of a stage have run for `unrecorded_s` that no history holds yet."""
+        clock = self._ledger.clock
+        unrecorded_s += sum(clock.seconds(n) - self.history[n].seconds for n in clock.running)
+        if self.parent is not None and self.parent._out_of_time(unrecorded_s):
             return True
         budget, price = self.problem.budget, self.problem.price_per_hour
         if budget.minutes is not None and self.elapsed_s >= 60 * budget.minutes:
             return True
         if budget.cost is None or price is None:
             return False
-        clock = self._ledger.clock
-        running = sum(clock.seconds(n) - self.history[n].seconds for n in clock.running)
-        return (self.history.spent.cost or 0.0) + price * running / 3600 >= budget.cost
+        return (self.history.spent.cost or 0.0) + price * unrecorded_s / 3600 >= budget.cost
 
     @property
     def out_of_trials(self) -> bool:

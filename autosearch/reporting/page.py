@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 
@@ -17,6 +18,7 @@ from autosearch.reporting.sections import all_sections
 _ASSETS = "autosearch.reporting"
 
 
+@np.errstate(over="ignore", invalid="ignore")  # some values lie near the end of the range of floats
 def report_html(material: Material) -> str:
     """The whole report as a page.
 

@@ -107,7 +107,7 @@ def _trials(history: History, tally: Tally) -> str:
 def _time(history: History, finished: int, elapsed: float) -> str:
     words = facts.duration(elapsed)
     left = remaining_s(history, finished, elapsed)
-    if left is not None:
+    if left:
         words += f", about {facts.duration(left)} left"
     if finished and elapsed > 0:
         workers = max(1, history.problem.workers)

@@ -82,6 +82,8 @@ def test_status_best_trials_read_the_record(command: Command, study: Path) -> No
     assert "3 complete" in out
     facts = json.loads(command("status", study, "--json")[1])
     assert facts["trials"] == {"complete": 3}
+    assert facts["spent"]["trials"] == 3
+    assert facts["budget"] == {"trials": 3, "minutes": None, "cost": None}
     best = json.loads(command("best", study, "--json")[1])["best"][0]
     trials = json.loads(command("trials", study, "--json")[1])
     assert best["metrics"]["loss"] == min(t["metrics"]["loss"] for t in trials)

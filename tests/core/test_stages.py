@@ -9,7 +9,7 @@ from autosearch.core import Budget, Decision, Goal, Job, Progress, Stage, State,
 from autosearch.core.stages import last_stages, open_stage, ordered, run_stages, winner
 from autosearch.space import Float, SearchSpace
 
-from .conftest import DrawSearcher
+from .conftest import DrawSearcher, Ticks
 
 SPACE = SearchSpace({"block": Float(0.0, 1.0)})
 
@@ -46,6 +46,22 @@ def stage(name: str, needs: tuple[str, ...] = (), goals: tuple[Goal, ...] = ()) 
 def test_stages_stand_behind_what_they_need() -> None:
     names = [s.name for s in ordered([stage("c", ("a", "b")), stage("a"), stage("b", ("a",))])]
     assert names == ["a", "b", "c"]
+
+
+def test_what_a_stage_s_running_trial_costs_counts_before_it_reports(
+    make_study: Callable[..., Study],
+) -> None:
+    clock = Ticks()
+    study = make_study(clock=clock, budget={"cost": 2.0}, price_per_hour=3600.0)
+    sub = open_stage(study, stage("score"))
+    sub.use_clock(clock)
+    study.history.stages = {"score": sub.history}
+    trial = sub.ask()
+    clock.now += 1.5
+    sub.report(trial, {"loss": 1.0})
+    assert not sub.out_of_time
+    clock.now += 0.6
+    assert sub.out_of_time
 
 
 @pytest.mark.parametrize("stages", [[stage("a", ("b",)), stage("b", ("a",))], [stage("a", ("x",))]])
