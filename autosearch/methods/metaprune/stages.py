@@ -14,7 +14,8 @@ from torch import nn
 from autosearch.core import Decision, History, Job, Progress
 from autosearch.core.seeds import derive_seed
 from autosearch.learning import Batch, CheckpointError, load_checkpoint, save_checkpoint
-from autosearch.methods.metaprune.meta_training import DataModel, MetaTrainer
+from autosearch.methods.metaprune.goals import DataModel
+from autosearch.methods.metaprune.meta_training import MetaTrainer
 from autosearch.methods.metaprune.metanetwork import MetaNetwork
 from autosearch.methods.metaprune.options import MetaOptions
 from autosearch.methods.metaprune.tracing import trace
@@ -71,13 +72,15 @@ class MetaTraining:
     """Trains a metanetwork on the data models but those held out; the step is the meta-epoch.
 
     Attributes:
-        task: that trains data models.
+        task: that trains what is left.
         options: of the metanetwork and its training.
+        pruning: how channels go.
         histories: of finished stages.
     """
 
     task: TrainingTask
     options: MetaOptions
+    pruning: PruneOptions = dataclasses.field(default_factory=PruneOptions)
     histories: Mapping[str, History] = dataclasses.field(default_factory=dict)
 
     reusable: ClassVar[bool] = True
@@ -101,7 +104,10 @@ class MetaTraining:
             torch.manual_seed(derive_seed(job.seed, "metanetwork") % 2**63)
             metanetwork = self.options.build(_joined([model.schema.family for model in models]))
         trainer = MetaTrainer(
-            metanetwork.to(self.task.torch_device), self.task.loss(), **self.options.training
+            metanetwork.to(self.task.torch_device),
+            self.options.goal(self.task, self.pruning),
+            lr=self.options.lr,
+            milestone=self.options.milestone,
         )
         states: dict[int, Any] = {}
         if job.checkpoint is not None:
@@ -113,7 +119,7 @@ class MetaTraining:
             batches = batches_of(
                 self.task, self.options.batches, derive_seed(job.seed, "batches", trainer.epoch)
             )
-            metrics = trainer.train_epoch(models, batches)
+            metrics = trainer.train_epoch(models, batches, derive_seed(job.seed, "goal", trainer.epoch))
             if trainer.epoch in self.options.choices:
                 states[trainer.epoch] = trainer.state_dict()["metanetwork"]
             saved = {"trainer": copy.deepcopy(trainer.state_dict()), "states": dict(states)}

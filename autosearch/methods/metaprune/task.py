@@ -75,7 +75,7 @@ class MetaPruneTask(PruneTask):
             Stage(
                 "meta_training",
                 SearchSpace({}),
-                MetaTraining(after, options),
+                MetaTraining(after, options, self.options),
                 "random",
                 Budget(trials=1),
                 (Goal("loss"),),

@@ -14,6 +14,7 @@ from autosearch.methods.metaprune import (
     Graph,
     MetaNetwork,
     MetaTrainer,
+    Sparse,
     meta_loss,
     state_of,
     trace,
@@ -208,7 +209,7 @@ def test_layers_computed_again_on_the_way_back_give_the_same_gradient(monkeypatc
         monkeypatch.setattr("autosearch.methods.metaprune.metanetwork._RECOMPUTE", limit)
         meta = made(data.schema)
         batch = (inputs, torch.tensor([0, 1, 0, 1, 0, 1]))
-        sum(meta_loss(meta, data, [batch], ce, GroupSparsity(0.1))).backward()
+        sum(meta_loss(meta, data, [batch], Sparse(ce)).values()).backward()
         gradients.append([p.grad for p in meta.parameters() if p.grad is not None])
     assert all(torch.equal(x, y) for x, y in zip(*gradients, strict=True))
 
@@ -242,7 +243,7 @@ def test_the_meta_gradient_equals_finite_differences():
     batch = (inputs, torch.tensor([0, 1, 0, 1, 0, 1]))
 
     def total():
-        return meta_loss(meta, data, [batch], ce, GroupSparsity(0.0))[0]
+        return meta_loss(meta, data, [batch], Sparse(ce, 0.0))["loss"]
 
     total().backward()
     parameters = [p for p in meta.parameters() if p.grad is not None]
@@ -301,7 +302,7 @@ def test_meta_training_lowers_its_loss_and_goes_on_where_it_stopped():
     models = [DataModel.of(*chain(seed=seed)) for seed in range(2)]
 
     def trainer():
-        return MetaTrainer(made(models[0].schema), ce, lr=1e-2, strength=0.01, milestone=6)
+        return MetaTrainer(made(models[0].schema), Sparse(ce, 0.01), lr=1e-2, milestone=6)
 
     whole = trainer()
     losses = [whole.train_epoch(models, [batch]) for _ in range(10)]
@@ -324,7 +325,7 @@ def test_data_models_are_not_changed_by_meta_training():
     model.train()
     data = DataModel.of(model, inputs)
     before = [p.clone() for p in model.parameters()]
-    MetaTrainer(made(data.schema), ce, lr=0.1).train_epoch(
+    MetaTrainer(made(data.schema), Sparse(ce), lr=0.1).train_epoch(
         [data], [(inputs, torch.zeros(6, dtype=torch.long))]
     )
     assert all(torch.equal(x, y) for x, y in zip(before, model.parameters(), strict=True))

@@ -102,7 +102,7 @@ def test_a_metanetwork_of_another_family_is_refused_before_anything_runs(study, 
 
 def test_meta_training_goes_on_bit_exactly_after_a_kill(study, tmp_path):
     task, options = PruneTask(network=NETWORK).dense, MetaOptions.of(META)
-    stage = MetaTraining(task, options, study.history.stages)
+    stage = MetaTraining(task, options, histories=study.history.stages)
 
     def states(folder):
         return torch.load(folder / "learner.pt", weights_only=True)["states"]
@@ -140,6 +140,8 @@ def test_without_a_residual_a_trial_is_the_control(study, tmp_path):
         ({"data_models": 1}, "held_out"),
         ({"epoch": 3}, "Did you mean 'epochs'"),
         ({"initial": 0.0}, "initial"),
+        ({"loss": "small"}, "one of removed, sparsity"),
+        ({"ahead": -1}, "ahead: at least 0"),
         ({"speed_ups": [2.0]}, "two or more"),
         ({"speed_ups": [3.0, 2.0]}, "increasing"),
     ],
