@@ -37,6 +37,7 @@ from autosearch.core.history import LAST
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
 from autosearch.core.records import Json
+from autosearch.core.seeds import derive_rng
 from autosearch.core.stages import (
     last_of_winner,
     last_stages,
@@ -179,6 +180,10 @@ class StudyFile:
     def _rehearse(self) -> Study:
         """The study in memory, with everything checked that can be before a record is made."""
         study = self._study(storage=None)
+        try:
+            study.problem.space.sample(derive_rng(study.problem.seed, "rehearsal"), 1)
+        except SpaceError as error:
+            raise self.spec.error(error.where, error.message) from error
         self._check(self.objective, study.problem, "run")
         if self.spec.last is not None:
             self._rehearse_last(self.spec.last, study)

@@ -43,7 +43,7 @@ def sample(space: SearchSpace, rng: np.random.Generator, n: int) -> list[dict[st
     drawn = 0
     while len(found) < n:
         if drawn >= _PATIENCE * (len(found) + 1):
-            raise _unsatisfiable(space, counts, drawn, len(found))
+            raise _unsatisfiable(space, counts, drawn, len(found), draw(space, rng, _BATCH))
         missing = n - len(found)
         expected = math.ceil(missing * drawn / len(found)) if found else max(missing, drawn // 2)
         batch = min(_BATCH, expected)
@@ -83,14 +83,25 @@ def met(expression: Expression, config: Mapping[str, Value]) -> bool:
         return False
 
 
-def _unsatisfiable(space: SearchSpace, counts: np.ndarray, drawn: int, found: int) -> SpaceError:
+def _fault(space: SearchSpace, values: Mapping[str, Value]) -> str | None:
+    """Why a condition or derived value cannot be evaluated for these values, None if all can."""
+    problems: list[SpaceError] = []
+    space._assemble(values, problems, trusted=False)
+    return f"{problems[0].where[0]}: {problems[0].message}" if problems else None
+
+
+def _unsatisfiable(
+    space: SearchSpace, counts: np.ndarray, drawn: int, found: int, examples: list[dict[str, Value]]
+) -> SpaceError:
     shares = [
         f"{e.text}: met by {count / drawn:.2%}" for e, count in zip(space.require, counts, strict=False)
     ]
     if counts[-1] < drawn:
         shares.append(f"conditions and derived values could be evaluated for {counts[-1] / drawn:.2%}")
+        reason = next(filter(None, (_fault(space, values) for values in examples)), None)
+        shares += [] if reason is None else [f"else {reason}"]
     return SpaceError(
         f"the constraints seem unsatisfiable: {found} of {drawn:,} random configurations met all of them "
         f"({'; '.join(shares)}). Loosen a constraint or the ranges.",
-        ("require",),
+        ("require",) if space.require else ("space",),
     )

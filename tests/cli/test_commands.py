@@ -47,6 +47,16 @@ def test_extended_and_undisturbed_studies_choose_the_same(
     assert [t["metrics"] for t in one] == [t["metrics"] for t in other]
 
 
+@pytest.mark.parametrize("words", ["run", "check"])
+def test_a_space_without_a_configuration_is_refused_before_there_is_a_record(
+    command: Command, study: Path, words: str
+) -> None:
+    code, _, err = command(words, study, "--set", "require=[x > 2]")
+    assert code == 2
+    assert "--set require: the constraints seem unsatisfiable" in err
+    assert not (study.parent / "results").exists()
+
+
 def test_a_changed_space_is_refused_with_the_difference_and_the_way_out(
     command: Command, study: Path
 ) -> None:

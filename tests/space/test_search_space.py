@@ -107,6 +107,13 @@ def test_sampling_finds_rare_configurations(rng):
     assert space.sample(rng, 1) == [{"a": 30, "b": 30}]
 
 
+def test_a_condition_that_cannot_be_evaluated_is_named_with_its_reason(rng):
+    space = SearchSpace({"k": ["a", "b"], "x": Float(0, 1, when="k")})
+    with pytest.raises(SpaceError, match=r"else x: '.' is text, not true or false") as caught:
+        space.sample(rng, 1)
+    assert caught.value.where == ("space",)
+
+
 def test_an_unsatisfiable_constraint_is_named_with_its_share(rng):
     space = SearchSpace({"a": Float(0, 1)}, ["a > 2", "a < 0.5"])
     with pytest.raises(SpaceError) as caught:
