@@ -26,6 +26,7 @@ from autosearch.methods.autolrs.settings import Settings
 Action = tuple[Literal["store", "restore", "drop"], str]
 Validate = Callable[[], float]
 
+_FOR_GOOD = 2**62  # steps of a stage behind which no decision comes
 _TOO_OFTEN = 5  # divergences of training after which nothing but an error helps
 _LITTLE = 0.01  # expected improvement, as a share of the spread, that is not worth a candidate
 _DRIFT = 0.5  # spreads by which the loss of a learning rate may have changed from one stage to the next
@@ -61,7 +62,7 @@ class State:
         validations: (step, loss) of the present candidate.
         tried: (x, score, variance) of this stage.
         past: of earlier stages: (stage, x, score, variance), relative to the learning rate then in use.
-        reference: last losses of this stage's first candidate.
+        reference: losses of this stage's first candidate that did not diverge.
         alive: loss that the range test shows a learning network to be below.
         rising: candidates of this stage whose loss rose.
         best: index of the best in `tried` whose end is stored, -1 for none.
@@ -197,6 +198,17 @@ class Controller:
         self._note_lr(steps)
         s.steps += steps
         s.done += steps
+        actions = self._taken(loss, validate)
+        total = self.settings.total_steps
+        if total is not None and self.spent >= total and self.searching and s.done:
+            # The run is over inside a candidate, which nobody has judged: it ends with what was trained.
+            self._roll_back()
+            s.phase, s.done, s.tau = "train", 0, _FOR_GOOD
+            return [*actions, ("restore", "stage")]
+        return actions
+
+    def _taken(self, loss: float, validate: Validate | None) -> list[Action]:
+        s = self.state
         if s.phase == "warmup":
             return self._after_warmup() if s.done >= self.settings.warmup_steps else []
         if s.phase == "range":
@@ -249,7 +261,7 @@ class Controller:
         s.done = 0
         if not self._searches():
             s.phase = "train"
-            s.tau = 2**62  # no further decision
+            s.tau = _FOR_GOOD
             return [("drop", "stage")]
         s.phase, s.begun, s.tried, s.best, s.rising = "search", (s.steps, s.lost), [], -1, 0
         s.losses, s.validations, s.reference = [], [], []
@@ -337,7 +349,7 @@ class Controller:
         score = scoring.score(self.settings.score, s.losses, s.validations, s.reference, horizon)
         s.rising += score.rising or not math.isfinite(score.mean)
         s.diverged += not math.isfinite(score.mean)
-        if not s.tried:
+        if not s.reference and math.isfinite(score.mean):
             s.reference = list(s.losses)
         s.tried.append((s.candidate, score.mean, score.variance))
         actions: list[Action] = []
@@ -431,7 +443,7 @@ class Controller:
         """Training itself diverged: back to the start of the stage with a quarter of the learning rate."""
         s = self.state
         s.rescues += 1
-        if s.rescues > _TOO_OFTEN or not s.choices or s.tau >= 2**62:
+        if s.rescues > _TOO_OFTEN or not s.choices or s.tau >= _FOR_GOOD:
             raise FloatingPointError(
                 f"training diverged: the loss is not finite at step {s.steps} (lr {math.exp(s.x):g})."
             )

@@ -55,7 +55,10 @@ class Replay:
             for batch in self._iterator:
                 return batch
             self._iterator = iter(self._loader or ())
-        raise OptionError("batches: the loader is empty.", "loader")
+        raise OptionError(
+            "batches: the loader is empty, or it is an iterator, which ends. Give a list or a loader.",
+            "loader",
+        )
 
     def state_dict(self) -> dict[str, int]:
         """Places; batches themselves are fetched again."""

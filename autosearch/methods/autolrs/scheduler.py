@@ -107,7 +107,10 @@ class AutoLRS:
         self.optimizer = optimizer
         self.model = model
         self.val_loss = val_loss
-        self.device = next(model.parameters()).device
+        first = next(model.parameters(), None)
+        if first is None:
+            raise OptionError("model: has no parameters, so there is nothing to train.", "model")
+        self.device = first.device
         self._group = process_group
         peaks = [float(group["lr"]) for group in optimizer.param_groups]
         if isinstance(base, LRScheduler):
@@ -183,6 +186,13 @@ class AutoLRS:
             FloatingPointError: if training diverges again and again.
         """
         controller = self.controller
+        now, before = len(self.optimizer.param_groups), len(self._ratios)
+        if now != before:
+            raise OptionError(
+                f"optimizer: has {now} parameter groups and had {before} at the start; no search could go back. "
+                "Make all groups before, with frozen ones among them.",
+                "optimizer",
+            )
         phase, stage = controller.state.phase, controller.state.stage
         value = self._agreed(number(loss))
         validate = None if self.val_loss is None else self._validate

@@ -34,7 +34,8 @@ def score(
         kind: `exponential`, `smoothed`, `cooled` or `last`.
         losses: of its steps.
         validations: (step, validation loss); they replace the training losses where there are any.
-        reference: losses of the stage's first candidate on the same batches; empty for that one itself.
+        reference: losses of the stage's first candidate that did not diverge, on the same batches; empty for that one
+            itself.
         horizon: steps of the stage.
     """
     if not all(map(math.isfinite, losses)) or not all(math.isfinite(v) for _, v in validations):

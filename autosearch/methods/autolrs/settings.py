@@ -4,12 +4,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from autosearch.core.errors import OptionError
 from autosearch.space import did_you_mean
 
 Preset = Literal["modern", "paper"]
+
+
+Choice = Literal["bound", "improvement"]
+Score = Literal["exponential", "smoothed", "cooled", "last"]
+_CHOICES, _SCORES = get_args(Choice), get_args(Score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,9 @@ class Settings:
     min_probe: int = 1
     candidates: int = 10
     first_candidates: int = 10
-    choice: Literal["bound", "improvement"] = "bound"
+    choice: Choice = "bound"
     kappa: float = 1000.0
-    score: Literal["exponential", "smoothed", "cooled", "last"] = "smoothed"
+    score: Score = "smoothed"
     trust: float = 0.0
     first_trust: float = 0.0
     until: float = 1.0
@@ -92,8 +97,26 @@ class Settings:
             raise OptionError(f"until: a share of the run in [0, 1], got {self.until}.", "until")
         if self.until < 1 and self.total_steps is None:
             raise OptionError("until: needs total_steps, the length of the run.", "total_steps")
+        self._check_numbers()
         if self.start is None and self.warmup_steps and self.warmup_lr is None:
             raise OptionError("warmup_lr: needed where the start is not known.", "warmup_lr")
+
+    def _check_numbers(self) -> None:
+        for name, known in (("choice", _CHOICES), ("score", _SCORES)):
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name}: one of {', '.join(known)}, got {getattr(self, name)!r}.", name)
+        for name in ("warmup_steps", "range_test", "kappa", "horizon_exponent", "hysteresis"):
+            if not getattr(self, name) >= 0:
+                raise OptionError(f"{name}: at least 0, got {getattr(self, name)}.", name)
+        for name in ("trust", "first_trust"):
+            if getattr(self, name) != 0 and not getattr(self, name) > 1:
+                raise OptionError(
+                    f"{name}: a factor above 1, or 0 for none, got {getattr(self, name)}.", name
+                )
+        if self.start is not None and not self.low <= self.start <= self.high:
+            raise OptionError(f"start: between {self.low:g} and {self.high:g}, got {self.start:g}.", "start")
+        if self.warmup_lr is not None and not self.warmup_lr > 0:
+            raise OptionError(f"warmup_lr: above 0, got {self.warmup_lr}.", "warmup_lr")
 
     def probe(self, tau: int) -> int:
         """Steps of a candidate in a stage of `tau` steps."""
@@ -164,7 +187,7 @@ def resolve(
     values.setdefault("tau", max(1, total_steps // _TAU_SHARE))
     if lr_range is not None:
         # Without a learning rate to start from, a sweep through the interval finds one.
-        values.setdefault("range_test", max(20, min(100, total_steps // 20)))
+        values.setdefault("range_test", min(max(20, min(100, total_steps // 20)), total_steps // 2))
         found = Settings(*lr_range, total_steps=total_steps, **values)
         return found if found.range_test else replace(found, start=_inside(lr, *lr_range))
     if not lr > 0:

@@ -178,6 +178,51 @@ def test_a_diverging_candidate_is_cut_short_and_never_chosen():
     assert len(lengths) == len(set(lengths))
 
 
+def test_a_first_candidate_that_diverges_late_is_no_reference_for_the_others():
+    run = None
+
+    def loss(lr, step):
+        state = run.controller.state if run is not None else None
+        if (
+            state is not None
+            and state.stage == 0
+            and not state.tried
+            and state.phase == "search"
+            and state.done > 14
+        ):
+            return math.nan
+        return bowl(0.02)(lr, step)
+
+    run = Run(modern(first_candidates=4), loss)
+    run.go(4000)
+    state = run.controller.state
+    assert state.diverged == 1
+    assert state.choices
+    assert state.phase == "train"
+
+
+def test_a_run_that_ends_inside_a_candidate_keeps_what_was_trained():
+    for total in range(1, 60):
+        controller = Controller(
+            Settings(
+                1e-3,
+                1.0,
+                total_steps=total,
+                tau=20,
+                tau_max=40,
+                min_probe=7,
+                candidates=4,
+                first_candidates=4,
+            )
+        )
+        run = Run(controller, bowl(0.1)).go(total)
+        assert not controller.searching or controller.state.done == 0
+        trained = [step for phase, _, step, _ in run.log if phase == "train"]
+        assert run.step == len(trained)
+    run = Run(Controller(Settings(1e-3, 1.0, start=0.1, total_steps=30, range_test=50)), bowl(0.1)).go(30)
+    assert run.step == 0
+
+
 def test_when_all_candidates_diverge_the_interval_shrinks_and_says_so():
     controller = Controller(Settings(1e-3, 1.0, tau=100, candidates=3, first_candidates=3, total_steps=2000))
     run = Run(controller, lambda lr, step: math.nan if controller.state.high >= 0 else 1.0 / step)
@@ -261,6 +306,12 @@ def test_a_resumed_run_decides_as_an_undisturbed_one(make, cut):
         ({"total_steps": None}, "total_steps: the modern preset needs"),
         ({"options": {"candidats": 3}}, "unknown option 'candidats'. Did you mean 'candidates'"),
         ({"options": {"ratio": 0}}, "ratio: at least 1"),
+        ({"options": {"score": "best"}}, "score: one of exponential, smoothed, cooled, last, got 'best'"),
+        ({"options": {"trust": 0.5}}, "trust: a factor above 1, or 0 for none"),
+        ({"options": {"warmup_steps": -3}}, "warmup_steps: at least 0"),
+        ({"options": {"hysteresis": math.nan}}, "hysteresis: at least 0"),
+        ({"options": {"start": 5.0}}, "start: between 0.001 and 1"),
+        ({"options": {"warmup_steps": 9, "warmup_lr": 0.0}}, "warmup_lr: above 0"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, message):

@@ -280,8 +280,19 @@ def test_a_learning_rate_of_zero_and_an_empty_loader_are_refused():
     with pytest.raises(OptionError, match="first group's must be above 0"):
         autosearch.AutoLRS(torch.optim.SGD(model.parameters(), lr=0.0), model, total_steps=100)
     loop = Loop()
-    with pytest.raises(OptionError, match="the loader is empty"):
+    with pytest.raises(OptionError, match="the loader is empty, or it is an iterator"):
         next(loop.scheduler.batches([]))
+
+
+def test_a_network_without_parameters_and_groups_that_come_later_are_refused():
+    model = network()
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    with pytest.raises(OptionError, match="model: has no parameters"):
+        autosearch.AutoLRS(optimizer, nn.ReLU(), total_steps=100)
+    scheduler = autosearch.AutoLRS(optimizer, model, total_steps=100)
+    optimizer.add_param_group({"params": list(model[4].parameters())})
+    with pytest.raises(OptionError, match="has 2 parameter groups and had 1 at the start"):
+        scheduler.step(1.0)
 
 
 def test_half_precision_with_loss_scaling_rolls_the_scale_back():
