@@ -18,13 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -35,60 +33,22 @@ from autosearch.methods.metaprune.task import MetaPruneTask
 from autosearch.methods.pruning import count_macs, measure_latency, recalibrate
 from autosearch.methods.pruning.costs import latency_share
 from autosearch.methods.pruning.task import PruneTask
-from benchmarks.common import append, origin, read, table
+from benchmarks.common import append, origin, read
+from benchmarks.pruning.settings import (
+    AFTER,
+    BEFORE,
+    CAP,
+    CONTROL,
+    DEPGRAPH,
+    EXTRA,
+    META,
+    REG,
+    SHORT,
+    SIZES,
+)
+from benchmarks.pruning.tables import RESULTS, tables
 
-RESULTS = Path(__file__).with_name("results.csv")
 CACHE = Path(tempfile.gettempdir()) / "autosearch-benchmark-pruning"
-BEFORE, AFTER = 2, 3
-META = {"data_models": 6, "held_out": 1, "epochs": 20, "residual": 0.01, "batches": 4, "settle": 2}
-DEPGRAPH = {"method": "depgraph", "strength": 5e-4}
-REG = 5e-4  # of Torch-Pruning's regulariser
-CAP = 0.75  # of the channels of a layer at most go, in the rival's "capped" form
-CONTROL = "magnitude"
-FORMS = (
-    CONTROL, "meta", "depgraph", "torch_pruning", "torch_pruning capped", "layer", "unfloored", "taylor", "bn_scale",
-    "random",
-)  # fmt: skip
-EXTRA = ("magnitude unsettled", "meta unsettled", "meta mnist", "meta 14")
-
-FASHION = {
-    "task": "image_classification",
-    "dataset": "fashion_mnist",
-    "image_size": 14,
-    "train_size": 6000,
-    "val_size": 2000,
-    "model": "resnet",
-    "width": 8,
-    "depth": 8,
-    "epochs": 12,
-    "lr": 3e-3,
-    "device": "cpu",
-}
-CIFAR = {
-    **FASHION,
-    "dataset": "cifar10_subset",
-    "image_size": None,
-    "train_size": None,
-    "val_size": None,
-    "depth": 20,
-    "epochs": 30,
-}
-SIZES: dict[str, dict[str, Any]] = {
-    "quick": {
-        "network": FASHION,
-        "speed_ups": (4.0, 6.0, 2.0, 3.0),
-        "networks": 5,
-        "seeds": 3,
-        "forms": FORMS,
-    },
-    "full": {
-        "network": CIFAR,
-        "speed_ups": (3.0, 6.0),
-        "networks": 3,
-        "seeds": 2,
-        "forms": (CONTROL, "meta", "depgraph", "layer", "torch_pruning capped"),
-    },
-}
 
 
 # -- networks ------------------------------------------------------------------------------------------------
@@ -251,6 +211,23 @@ def extra_rows(size: str, first: int) -> Rows:
     yield from _forms(size, first, EXTRA, SIZES[size]["speed_ups"][:2])
 
 
+def short_rows(size: str, first: int) -> Rows:
+    """Meta pruning and its control with less training, all of it after the removal."""
+
+    def trained(name: str, epochs: int, number: int, seed: int, speed_up: float) -> dict[str, float]:
+        task = task_of(size, f"{name} unsettled", number, speed_up)
+        return last(dataclasses.replace(task, epochs=epochs), seed)
+
+    chosen = SIZES[size]
+    seeds, numbers = range(chosen["seeds"]), range(first, first + chosen["networks"])
+    for seed, number, speed_up, epochs, name in itertools.product(
+        seeds, numbers, chosen["speed_ups"][:2], SHORT, (CONTROL, "meta")
+    ):
+        form = f"{name} {epochs}"
+        key = {"part": "short", "form": form, "network": number, "seed": seed, "speed_up": speed_up}
+        yield key, lambda arguments=(name, epochs, number, seed, speed_up): trained(*arguments)
+
+
 def _forms(size: str, first: int, forms: Sequence[str], speed_ups: Sequence[float]) -> Rows:
     chosen = SIZES[size]
     seeds, numbers = range(chosen["seeds"]), range(first, first + chosen["networks"])
@@ -327,7 +304,9 @@ def volume(points: list[tuple[float, float]]) -> float:
     return area
 
 
-PARTS = {"forms": main_rows, "latency": latency_rows, "study": study_rows, "extra": extra_rows}
+PARTS = {
+    "forms": main_rows, "latency": latency_rows, "study": study_rows, "extra": extra_rows, "short": short_rows,
+}  # fmt: skip
 COLUMNS = (
     "val_accuracy",
     "test_accuracy",
@@ -363,112 +342,6 @@ def run(size: str, parts: list[str], minutes: float, first: int, only: dict[str,
 
 def _key(row: Any) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in ("size", "part", "form", "network", "seed", "speed_up"))
-
-
-# -- tables --------------------------------------------------------------------------------------------------
-
-
-def interval(values: list[float]) -> str:
-    """Mean and its 95 % interval (Student's t), in points."""
-    if len(values) < 2:
-        return ""
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    mean = statistics.mean(values)
-    return f"{100 * mean:+.2f} [{100 * (mean - half):+.2f}, {100 * (mean + half):+.2f}] ({len(values)})"
-
-
-@cache
-def rows_of(size: str) -> list[dict[str, str]]:
-    return [row for row in read(RESULTS) if row["size"] == size and int(row["network"]) < 100]
-
-
-def tables(size: str) -> str:
-    """All tables in Markdown."""
-    return "\n\n".join(part(size) for part in (_accuracies, _differences, _left, _latencies, _studies))
-
-
-def _measured(size: str) -> dict[tuple[str, ...], float]:
-    rows = [row for row in rows_of(size) if row["part"] == "forms"]
-    return {(r["form"], r["network"], r["seed"], r["speed_up"]): float(r["test_accuracy"]) for r in rows}
-
-
-def _speed_ups(size: str) -> list[str]:
-    return [str(speed_up) for speed_up in sorted(SIZES[size]["speed_ups"])]
-
-
-def _table(title: str, size: str, lines: list[list[str]]) -> str:
-    return table([title, *(f"{float(s):g}x" for s in _speed_ups(size))], lines)
-
-
-def _accuracies(size: str) -> str:
-    accuracy = _measured(size)
-    lines = []
-    for form in [*SIZES[size]["forms"], *EXTRA]:
-        own = [[v for key, v in accuracy.items() if (key[0], key[3]) == (form, s)] for s in _speed_ups(size)]
-        lines.append([form, *(f"{100 * statistics.mean(v):.2f} ({len(v)})" if v else "" for v in own)])
-    return _table("test accuracy, % (n)", size, lines)
-
-
-def _left(size: str) -> str:
-    rows = [row for row in rows_of(size) if row["part"] == "forms"]
-    lines = []
-    for form in [*SIZES[size]["forms"], *EXTRA]:
-        own = [
-            [float(r["macs_share"]) for r in rows if (r["form"], r["speed_up"]) == (form, s)]
-            for s in _speed_ups(size)
-        ]
-        lines.append([form, *(f"{1 / statistics.mean(v):.2f}x" if v else "" for v in own)])
-    return _table("speed-up reached, in MACs", size, lines)
-
-
-def _differences(size: str) -> str:
-    accuracy = _measured(size)
-
-    def against(form: str, other: str) -> list[str]:
-        return [
-            interval(
-                [
-                    value - accuracy[(other, *key[1:])]
-                    for key, value in accuracy.items()
-                    if (key[0], key[3]) == (form, s) and (other, *key[1:]) in accuracy
-                ]
-            )
-            for s in _speed_ups(size)
-        ]
-
-    forms = [form for form in (*SIZES[size]["forms"], *EXTRA) if form != CONTROL]
-    lines = [[f"{form} - control", *against(form, CONTROL)] for form in forms]
-    rivals = ("torch_pruning", "torch_pruning capped")
-    pairs = [(own, rival) for own in ("depgraph", "meta") for rival in rivals]
-    pairs += [("meta", "depgraph"), ("meta", "meta unsettled"), ("meta unsettled", "magnitude unsettled")]
-    lines += [[f"{own} - {other}", *against(own, other)] for own, other in pairs]
-    return _table("paired difference, points [95 %] (n)", size, lines)
-
-
-def _latencies(size: str) -> str:
-    rows = [row for row in rows_of(size) if row["part"] == "latency"]
-    lines = []
-    for form, speed_up in itertools.product(("batch 1", "batch 64"), ("2.0", "4.0")):
-        own = [row for row in rows if (row["form"], row["speed_up"]) == (form, speed_up)]
-        if own:
-            ms = statistics.mean(float(row["latency_ms"]) for row in own)
-            share = statistics.mean(float(row["latency_share"]) for row in own)
-            lines.append([form, f"{float(speed_up):g}x", f"{ms:.2f}", f"{1 / share:.2f}x ({len(own)})"])
-    return table(["", "MACs", "ms", "faster than dense (n)"], lines)
-
-
-def _studies(size: str) -> str:
-    rows = [row for row in rows_of(size) if row["part"] == "study"]
-    names = ("volume", "uniform_volume", "dominated")
-    lines = [[r["network"], r["seed"], *(f"{float(r[name]):.3f}" for name in names)] for r in rows]
-    titles = [
-        "network",
-        "seed",
-        "volume of 30 trials",
-        "of 30 uniform ratios",
-        "uniform ones dominated, share",
-    ]
-    return table(titles, lines)
 
 
 def main() -> None:
