@@ -315,6 +315,8 @@ class StudyFile:
         """The searcher's surrogate, else a Gaussian process fitted for the report, else None; and a word about it."""
         if not history.complete:
             return None, "No trial is complete yet."
+        if not history.problem.space.searched:
+            return None, "Nothing is searched."
         words = "The search itself used no surrogate; this one was fitted to its results for the report."
         for definition, about in ((self.spec.searcher.definition, ""), ("bayesian", words)):
             searcher = plugins.build("searchers", definition)

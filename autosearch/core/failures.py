@@ -15,6 +15,7 @@ _OOM_MARKS = (
     "std::bad_alloc",
 )
 _OOM_WORD = re.compile(r"\boom\b")  # a word of its own: not the end of "boom"
+_LONGEST_LINE = 1000
 CAUSES = ("crash", "oom", "timeout", "nan", "preempted", "interrupted", "invalid")
 
 
@@ -26,13 +27,13 @@ def classify(text: str) -> str:
 
 def from_text(text: str) -> Failure:
     """A failure that a person or a foreign program reports by a line."""
-    line = text.strip().splitlines()[0] if text.strip() else "no reason given"
-    return Failure(classify(text), line, text if "\n" in text.strip() else "")
+    line = _line(text) if text.strip() else "no reason given"
+    return Failure(classify(text), line, "" if line == text.strip() else text)
 
 
 def from_exception(error: BaseException) -> Failure:
     """A failure from what training code raised: type and message in one line, with the traceback."""
-    line = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    line = _line(f"{type(error).__name__}: {error}").rstrip(": ")
     cause = "oom" if isinstance(error, MemoryError) else classify(f"{type(error).__name__} {error}")
     if isinstance(error, FloatingPointError):
         cause = "nan"
@@ -40,6 +41,12 @@ def from_exception(error: BaseException) -> Failure:
     cause = getattr(error, "failure_cause", cause)
     text = "".join(tracebacks.format_exception(error))
     return Failure(cause, line, text)
+
+
+def _line(text: str) -> str:
+    """The first line, shortened: some messages hold whole arrays."""
+    line = text.strip().splitlines()[0]
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
 
 
 def signature(failure: Failure) -> tuple[str, str, str]:

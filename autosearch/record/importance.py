@@ -56,7 +56,7 @@ def ped_anova(
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     for index, goal in enumerate(history.problem.objectives):
         values = np.array([t.values[index] for t in trials if t.values])
-        if np.ptp(values) == 0:
+        if values.min() == values.max():
             continue
         rng = derive_rng(history.problem.seed, "ped-anova", goal.metric)
         whole = _shares(frozen, values, names)

@@ -83,7 +83,8 @@ class Publication:
 
     def conclude(self) -> None:
         """Bring the dashboard up to date for the last time, with the surrogate's quality where there is one."""
-        make = getattr(self._study.searcher, "predictor", None)
+        searched = self._study.problem.space.searched
+        make = getattr(self._study.searcher, "predictor", None) if searched else None
         predictor = None
         # Of a study that was cut short, people want their terminal back.
         if (

@@ -290,3 +290,12 @@ def test_help_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_study_that_searches_nothing_gets_its_report(command: Command, study: Path) -> None:
+    fixed = ["--set", "space={x: 0.25, k: a}", "--set", "study=fixed"]
+    assert command("run", study, *fixed)[0] == 0
+    code, _, err = command("report", study, *fixed)
+    assert (code, err) == (0, "")
+    page = (study.parent / "results" / "fixed" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing is searched." in page

@@ -23,6 +23,13 @@ def test_text_becomes_a_line() -> None:
     assert from_text(" ") == Failure("crash", "no reason given")
 
 
+def test_a_line_that_never_ends_is_cut_and_kept_whole_beside() -> None:
+    long = "x" * 100_000
+    for failure in (from_text(long), from_exception(ValueError(long))):
+        assert len(failure.message) == 1000
+        assert long in failure.traceback
+
+
 def test_failures_of_one_line_are_alike_whatever_values_they_name() -> None:
     assert signature(raised(3)) == signature(raised(5))
     assert signature(from_text("a")) != signature(from_text("b"))

@@ -174,5 +174,6 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def compact(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Numbers in single precision: what a screen shows, at half the size."""
-    return np.asarray(values, dtype=np.float32)
+    """Numbers in single precision: what a screen shows, at half the size; those beyond it become infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float32)
