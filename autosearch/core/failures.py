@@ -27,8 +27,9 @@ def classify(text: str) -> str:
 
 def from_text(text: str) -> Failure:
     """A failure that a person or a foreign program reports by a line."""
-    line = _line(text) if text.strip() else "no reason given"
-    return Failure(classify(text), line, "" if line == text.strip() else text)
+    text = text.strip() or "no reason given"
+    line = _line(text)
+    return Failure(classify(text), line, "" if line == text else text)
 
 
 def from_exception(error: BaseException) -> Failure:
