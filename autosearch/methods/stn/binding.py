@@ -1,16 +1,18 @@
 """Which hyperparameter is which part of a network or its optimizer."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from autosearch.core.errors import OptionError
-from autosearch.methods.stn.hyper import Tuned, read_tuned
+from autosearch.methods.stn.hyper import Tuned, check_ranges, read_tuned
 from autosearch.methods.stn.penalties import PENALTIES
 from autosearch.space import did_you_mean
 
+_BOUND = ("dropout", "weight_decay", *PENALTIES)  # what needs no word in the loss
 _LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -33,6 +35,7 @@ def bind(
     Raises:
         OptionError: for a dropout that no module has, a rate beyond [0, 1), or a weight decay that cannot be.
     """
+    check_ranges(tune)
     paths = dropping(model)
     written: dict[str, Mapping[str, Any]] = {}
     for name, options in tune.items():
@@ -88,3 +91,48 @@ def _check_weight_decay(tuned: list[Tuned], optimizer: torch.optim.Optimizer) ->
             raise OptionError(f"weight_decay: needs low of at least 0, got {each.low}.", each.name)
         if not any("weight_decay" in group for group in optimizer.param_groups):
             raise OptionError(f"weight_decay: {type(optimizer).__name__} has none.", each.name)
+
+
+class Noted(dict[str, torch.Tensor]):
+    """Values for the loss that note which of them it reads; going through them reads all."""
+
+    def __init__(self, values: Mapping[str, torch.Tensor]) -> None:
+        super().__init__(values)
+        self._unread = {name for name in values if name.partition(".")[0] not in _BOUND}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self._unread.discard(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        self._unread.discard(name)
+        return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self._unread.clear()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """As of a dict."""
+        self._unread.clear()
+        return super().keys()
+
+    def items(self) -> Any:
+        """As of a dict."""
+        self._unread.clear()
+        return super().items()
+
+    def values(self) -> Any:
+        """As of a dict."""
+        self._unread.clear()
+        return super().values()
+
+    def warn(self) -> None:
+        """Warns of values that nobody has read, as nothing depends on them."""
+        for name in sorted(self._unread):
+            warnings.warn(
+                f"{name}: the loss did not read it, and nothing of that name is bound, so nothing will be learnt of it."
+                f"{did_you_mean(name, _BOUND)}",
+                stacklevel=4,
+            )

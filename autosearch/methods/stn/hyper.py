@@ -11,6 +11,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from autosearch.core.errors import OptionError
 from autosearch.space import did_you_mean
 
 _START = 0.1  # share of the interval, on its own scale, at which a hyperparameter without `init` starts
+_FLAGS = ("log", "discrete", "shared")
 _OPTIONS = ("low", "high", "init", "log", "discrete", "shared", "sigma")
 _LINEAR_FROM = 30.0  # from here on softplus is the identity in double precision
 
@@ -148,6 +150,15 @@ def _inverse_softplus(value: float) -> float:
     return value if value > _LINEAR_FROM else math.log(math.expm1(value))
 
 
+def check_ranges(tune: Mapping[str, Any]) -> None:
+    """Raises OptionError for a hyperparameter that is given something else than its options."""
+    for name, options in tune.items():
+        if not isinstance(options, Mapping):
+            raise OptionError(
+                f"{name}: give its range, such as {{low: 0, high: 0.9}}, not {options!r}.", name
+            )
+
+
 def read_tuned(tune: Mapping[str, Mapping[str, Any]]) -> list[Tuned]:
     """Hyperparameters from `{name: {low, high, init, …}}`.
 
@@ -164,6 +175,9 @@ def read_tuned(tune: Mapping[str, Mapping[str, Any]]) -> list[Tuned]:
                     f"{name}.{key}: unknown option.{did_you_mean(key, _OPTIONS)} Known: {', '.join(_OPTIONS)}.",
                     name,
                 )
+            if options[key] is not None and not isinstance(options[key], bool if key in _FLAGS else Real):
+                kind = "true or false" if key in _FLAGS else "a number"
+                raise OptionError(f"{name}.{key}: {kind}, got {options[key]!r}.", name)
         found.append(Tuned(name, **options))
     return found
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from autosearch.core.errors import OptionError
 from autosearch.space import did_you_mean
 
 Linearise = Literal["auto", "forward", "double", "off"]
+HyperOptimizer = Literal["adam", "rmsprop"]
+_CHOICES = {"linearise": get_args(Linearise), "hyper_optimizer": get_args(HyperOptimizer)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Settings:
     response_every: int = 1
     hyper_every: int = 2
     warmup: int = 0
-    hyper_optimizer: Literal["adam", "rmsprop"] = "rmsprop"
+    hyper_optimizer: HyperOptimizer = "rmsprop"
     hyper_lr: float = 0.1
     sigma: float = 1.0
     tune_sigma: bool = True
@@ -55,6 +57,9 @@ class Settings:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name}: one of {', '.join(known)}, got {getattr(self, name)!r}.", name)
         for name in ("response_every", "hyper_every"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}: at least 1, got {getattr(self, name)}.", name)

@@ -25,6 +25,7 @@ from autosearch.learning import (
 )
 from autosearch.methods.stn.augment import AUGMENTATIONS, IMAGES_ONLY, augment
 from autosearch.methods.stn.binding import bind
+from autosearch.methods.stn.hyper import check_ranges
 from autosearch.methods.stn.penalties import PENALTIES
 from autosearch.methods.stn.settings import resolve
 from autosearch.methods.stn.tuner import DeltaSTN, Values
@@ -75,6 +76,7 @@ class STNTraining:
         unknown: Literal["refuse", "plain"] = "refuse",
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_ranges(tune)
         for name in tune:
             if name not in _KNOWN and not name.startswith("dropout."):
                 raise OptionError(

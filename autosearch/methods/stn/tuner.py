@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from autosearch.core.errors import OptionError
 from autosearch.learning import RandomState
 from autosearch.learning.checkpoints import detached
-from autosearch.methods.stn.binding import bind
+from autosearch.methods.stn.binding import Noted, bind
 from autosearch.methods.stn.convert import convert
 from autosearch.methods.stn.hyper import Hyperparameters, Tuned
 from autosearch.methods.stn.layers import BatchNormResponse
@@ -117,6 +117,8 @@ class DeltaSTN:
         batch_dim: int = 0,
         **options: Any,
     ) -> None:
+        if unknown not in ("refuse", "plain"):
+            raise OptionError(f"unknown: refuse or plain, got {unknown!r}.", "unknown")
         self.settings: Settings = resolve(preset, options)
         self.model, self.optimizer = model, optimizer
         self._loss, self._val_loss = loss, val_loss
@@ -170,6 +172,7 @@ class DeltaSTN:
         self._validation = Validation(validation, self._size, len(tuned))
         self._linearise = "forward" if self.settings.linearise == "auto" else self.settings.linearise
         self.steps = 0
+        self._heard = False  # whether the loss has been asked once, and what it read was looked at
         self._skipped = 0
         self._present = self.hyper.present()
         self._recorder = Recorder(self.hyper.names, list(self._present.values()))
@@ -200,7 +203,12 @@ class DeltaSTN:
 
     def _penalised(self, model: Any, batch: Any, values: Values) -> torch.Tensor:
         self._penalties.watch()
-        return self._loss(model, batch, values) + self._penalties(values)
+        if self._heard:
+            return self._loss(model, batch, values) + self._penalties(values)
+        self._heard, noted = True, Noted(values)
+        found = self._loss(model, batch, noted) + self._penalties(values)
+        noted.warn()
+        return found
 
     def step(self, batch: Any) -> StepInfo:
         """Call after each `optimizer.step()` with the batch that it was made for.

@@ -132,6 +132,7 @@ def test_scales_stay_between_their_bounds():
     assert tuner.sigma["dropout"] == pytest.approx(1.1, rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:noise. the loss did not read it")
 def test_double_backward_fits_the_same_response_as_forward_differentiation():
     grads = []
     for way in ("forward", "double"):
@@ -268,6 +269,12 @@ def test_the_response_to_dropout_learns_that_less_is_better_where_nothing_overfi
         ({"x": {"low": 0.0, "high": 0.9, "per_layer": True}}, {}, "only dropout can be of single layers"),
         ({"weight_decay": {"high": 0.9}}, {}, "low of at least 0"),
         ({"activation_penalty": {"low": 0.0, "of": "9"}}, {}, "no module is called '9'"),
+        ({"dropout": 0.5}, {}, "give its range, such as"),
+        ({"dropout": {"low": "0", "high": 0.9}}, {}, "dropout.low: a number, got '0'"),
+        ({"dropout": {"low": 0.0, "high": 0.9, "shared": "yes"}}, {}, "dropout.shared: true or false"),
+        (DROPOUT, {"hyper_optimizer": "sgd"}, "one of adam, rmsprop"),
+        (DROPOUT, {"linearise": "of"}, "one of auto, forward, double, off"),
+        (DROPOUT, {"unknown": "keep"}, "refuse or plain"),
         (DROPOUT, {"hyper_evry": 3}, "Did you mean 'hyper_every'"),
         (DROPOUT, {"preset": "new"}, "modern or paper"),
         (DROPOUT, {"preset": "paper", "response_every": 2}, "do nothing"),
@@ -282,6 +289,31 @@ def test_what_cannot_be_tuned_is_refused_with_the_reason(tune, options, said):
     given = {"loss": loss, "val_loss": loss, "validation": VALIDATION, "hyper_every": 1, **options}
     with pytest.raises(OptionError, match=said):
         train(DeltaSTN(model, optimizer, tune, **given), 1)
+
+
+def test_a_name_that_the_loss_does_not_read_is_warned_of_once():
+    tuner = tuner_of({"droput": {"low": 0.0, "high": 0.9}})
+    with pytest.warns(UserWarning, match="droput: the loss did not read it.*Did you mean 'dropout'"):
+        train(tuner, 1)
+    train(tuner, 2)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda v: v["noise"],
+        lambda v: v.get("noise"),
+        lambda v: {**v},
+        lambda v: dict(v.items()),
+        lambda v: v | {},
+    ],
+)
+def test_a_name_that_the_loss_reads_in_any_way_is_not_warned_of(read):
+    def reading(model, batch, values):
+        read(values)
+        return loss(model, batch)
+
+    train(tuner_of({"noise": {"low": 0.0, "high": 0.9}, **DROPOUT}, loss=reading), 1)
 
 
 def test_a_network_without_dropout_layers_is_refused_with_the_way_out():
