@@ -174,7 +174,7 @@ class Removed:
     def _trained(self, network: nn.Module, left: State, seed: int) -> dict[str, torch.Tensor]:
         """Values after training, whose gradient is that of the values before it; `network` is trained in place."""
         task = dataclasses.replace(self._task, epochs=self._ahead)
-        learner = task.learner(derive_seed(seed, "ahead"), network=network)
+        learner = task.learner(derive_seed(seed, "ahead"), network=network.train())
         learner.advance(task.epochs * learner.batches.batches_per_epoch)
         after = dict(network.named_parameters())
         return {name: value + (after[name] - value).detach() for name, value in left.items()}

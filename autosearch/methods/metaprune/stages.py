@@ -193,7 +193,7 @@ class Choice:
 
     def _curve(self, network: nn.Module, metanetwork: MetaNetwork, seed: int) -> list[float]:
         scored = batches_of(self.task, _RECALIBRATED, seed)
-        easier = metanetwork.easier(network, trace(network, scored[0][0]))
+        easier = metanetwork.easier(network, trace(network, scored[0][0])).train()
         for parameter in easier.parameters():
             parameter.requires_grad_(True)
         self._train(easier, self.options.settle, seed)

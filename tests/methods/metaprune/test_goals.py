@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from autosearch.core.seeds import derive_seed
 from autosearch.methods.metaprune import DataModel, MetaNetwork, MetaTrainer, Removed, meta_loss, state_of
 from autosearch.methods.metaprune.goals import remaining
 from autosearch.methods.metaprune.stages import batches_of
@@ -88,7 +89,20 @@ def test_the_gradient_reaches_every_part_of_the_metanetwork_and_no_data_model(ah
     assert all(p.grad is None and not p.requires_grad for p in data.model.parameters())
 
 
-def test_training_ahead_is_the_ordinary_training_and_its_movement_is_held_constant():
+def test_training_ahead_is_the_ordinary_training():
+    data, batches = data_model()
+    values = {name: p.detach() for name, p in data.model.named_parameters()}
+    pruned = prune(data.model, batches[0][0], target={"macs": 1 / 3}).model.train()
+    for parameter in pruned.parameters():
+        parameter.requires_grad_(True)
+    learner = TASK.learner(derive_seed(5, "ahead"), network=pruned)
+    learner.advance(learner.batches.batches_per_epoch)
+    with torch.no_grad():
+        expected = sum(nn.functional.cross_entropy(pruned(batch[0]), batch[1]) for batch in batches) / 2
+    assert float(goal(1)(data, values, batches, 5)["loss"]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_the_movement_of_training_ahead_is_held_constant():
     data, batches = data_model()
     changed = {name: p.detach().clone().requires_grad_() for name, p in data.model.named_parameters()}
     at_once = goal(0)(data, changed, batches, 5)["loss"]

@@ -8,10 +8,11 @@ import autosearch
 from autosearch.core import Job, OptionError
 from autosearch.methods.metaprune import MetaNetwork, trace
 from autosearch.methods.metaprune.options import MetaOptions
-from autosearch.methods.metaprune.stages import MetaTraining, batches_of, load_data_models
+from autosearch.methods.metaprune.stages import Choice, MetaTraining, batches_of, load_data_models
 from autosearch.methods.metaprune.task import MetaPruneTask
 from autosearch.methods.pruning import PruningError
 from autosearch.methods.pruning.task import PruneTask
+from autosearch.tasks.training import TrainingTask
 
 NETWORK = {"task": "image_classification", "dataset": "digits", "model": "cnn", "width": 3, "epochs": 1}
 NETWORK["train_size"] = 128
@@ -67,6 +68,20 @@ def test_the_choice_is_among_the_kept_states_by_the_area_under_its_curve(study):
         m = trial.metrics
         assert m["auc"] == pytest.approx((m["quality_2"] + m["quality_3"]) / 2)
     assert stage.incumbent.metrics["auc"] == max(trial.metrics["auc"] for trial in stage.complete)
+
+
+def test_networks_of_the_choice_are_trained_in_training_mode(study, monkeypatch):
+    modes, own = [], TrainingTask.learner
+
+    def learner(self, seed, *, network=None, around=None):
+        if network is not None:
+            modes.append(network.training)
+        return own(self, seed, network=network, around=around)
+
+    monkeypatch.setattr(TrainingTask, "learner", learner)
+    stage = Choice(PruneTask(network=NETWORK).dense, MetaOptions.of(META), histories=study.history.stages)
+    assert len(list(stage.run(Job(0, {"epoch": 2}, 0)))) == 1
+    assert modes == [True, True, True]  # before the removal, and after it at each of two speed-ups
 
 
 def test_a_trained_metanetwork_is_a_file_that_skips_the_stages(study):
