@@ -10,6 +10,7 @@ from autosearch.searchers.unseen import Tried
 from autosearch.space import Config, Derived, SearchSpace, SpaceError
 from autosearch.space.sampling import met
 
+_POINTS = 5
 _PATIENCE = 50_000  # infeasible cells or blocks in a row: a few seconds
 
 
@@ -21,11 +22,12 @@ class GridSearcher:
     shift the cells out of the grid nor run twice.
 
     Args:
-        points: values taken of a Float, and of an Int of many values; of the others every value.
+        points: values taken of a Float, and of an Int of many values; of the others every value. None: five, but every
+            value of an Int or a gridded Float where `budget.trials` is enough for all combinations.
     """
 
-    def __init__(self, points: int = 5) -> None:
-        if points < 1:
+    def __init__(self, points: int | None = None) -> None:
+        if points is not None and points < 1:
             raise OptionError(f"points must be at least 1, got {points}.", "points")
         self.points = points
         self._tried = Tried()
@@ -39,10 +41,12 @@ class GridSearcher:
             SpaceError: no feasible cell comes for very long.
         """
         space, tried = history.problem.space, self._tried.keys(history)
+        trials, points = history.problem.budget.trials, self.points or _POINTS
+        every = self.points is None and trials is not None and space.cells(points) <= trials
         found: list[Suggestion] = []
         with self._lock:
-            if self._cells is None or self._cells.space is not space:
-                self._cells = Cells(space, self.points)
+            if self._cells is None or self._cells.space is not space or self._cells.every is not every:
+                self._cells = Cells(space, points, every=every)
             for number, key, config in self._cells:
                 if len(found) == n:
                     break
@@ -58,12 +62,13 @@ class Cells:
 
     Attributes:
         space: whose grid it is.
+        every: whether it has every value of whole numbers and of gridded ones.
         total: number of cells, infeasible ones included.
     """
 
-    def __init__(self, space: SearchSpace, points: int) -> None:
-        self.space = space
-        self._grid = space.grid(points)
+    def __init__(self, space: SearchSpace, points: int, *, every: bool) -> None:
+        self.space, self.every = space, every
+        self._grid = space.grid(points, every=every)
         self.total = self._grid.cells
         self._found: list[tuple[int, Hashable, Config]] = []
         self._next = 0

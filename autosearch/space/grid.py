@@ -30,11 +30,11 @@ class Grid:
         axes: name -> values.
     """
 
-    def __init__(self, space: SearchSpace, points: int) -> None:
+    def __init__(self, space: SearchSpace, points: int, *, every: bool = False) -> None:
         if isinstance(points, bool) or not isinstance(points, int) or points < 1:
             raise SpaceError(f"points must be a whole number of at least 1, not {show(points)}")
         self._space = space
-        self.axes = {name: _axis(space.parameters[name], points) for name in space.searched}
+        self.axes = {name: _axis(space.parameters[name], points, every=every) for name in space.searched}
         self.cells = math.prod(len(axis) for axis in self.axes.values())
 
     def __len__(self) -> int:
@@ -58,15 +58,16 @@ class Grid:
             k += 1
 
 
-def _axis(parameter: object, points: int) -> list[Value]:
+def _axis(parameter: object, points: int, *, every: bool) -> list[Value]:
     if not isinstance(parameter, Searched):
         raise TypeError("an axis needs a searched parameter")
     n = parameter.n_values
     if isinstance(parameter, Categorical | Ordinal):
         return list(parameter.choices)
-    if n is not None and n <= max(points, _FEW) and not getattr(parameter, "log", False):
+    whole = n is not None and (every or n <= max(points, _FEW))
+    if n is not None and whole and not getattr(parameter, "log", False):
         return parameter.from_unit_array((np.arange(n) + 0.5) / n)
-    if n is not None and n <= max(points, _FEW):
+    if n is not None and whole:
         low, high = int(getattr(parameter, "low", 0)), int(getattr(parameter, "high", 0))
         return (
             [parameter.canonical(value) for value in range(low, high + 1)]

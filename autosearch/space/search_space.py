@@ -228,13 +228,20 @@ class SearchSpace:
         )
         return (plain, keys)
 
-    def grid(self, points: int) -> Grid:
+    def grid(self, points: int, *, every: bool = False) -> Grid:
         """All combinations, lazily: `points` values for a Float and an Int of many values, else every value.
+
+        With `every` also every value of an Int or a gridded Float, however many; ask `cells` first.
 
         Raises:
             SpaceError: `points` is below 1.
         """
-        return Grid(self, points)
+        return Grid(self, points, every=every)
+
+    def cells(self, points: int) -> int:
+        """Number of cells of `grid(points, every=True)`, without making it."""
+        counts = (parameter.n_values for parameter in self._columns.values())
+        return math.prod(points if count is None else count for count in counts)
 
     @property
     def start(self) -> dict[str, Value]:

@@ -1,9 +1,11 @@
 """Random, Sobol and grid search."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from autosearch.core import History, OptionError, Study, Suggestion
+from autosearch.core import Budget, History, OptionError, Study, Suggestion
 from autosearch.searchers.grid import GridSearcher
 from autosearch.searchers.random import RandomSearcher
 from autosearch.searchers.sobol import SobolSearcher
@@ -65,6 +67,30 @@ def test_grid_goes_through_every_cell_in_the_order_of_nested_loops() -> None:
     found = GridSearcher().suggest(history(space), 99)
     assert configs(found) == [{"a": a, "n": n} for a in "pq" for n in (1, 2, 3)]
     assert [s.info["cell"] for s in found] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("points", "trials", "n"),
+    [(None, 60, 20), (None, 59, 5), (None, None, 5), (5, 60, 5), (20, 59, 20)],
+)
+def test_grid_takes_every_whole_number_where_the_budget_is_enough(
+    points: int | None, trials: int | None, n: int
+) -> None:
+    space = SearchSpace({"n": Int(1, 20), "k": Categorical(["p", "q", "r"])})
+    seen = history(space)
+    seen.problem = dataclasses.replace(seen.problem, budget=Budget(trials=trials))
+    found = configs(GridSearcher(points).suggest(seen, 99))
+    assert len(found) == 3 * n
+    assert len({c["n"] for c in found}) == n
+
+
+def test_grid_is_finer_where_the_budget_was_raised() -> None:
+    study = Study({"n": Int(0, 11)}, {"loss": "minimize"}, searcher="grid", budget={"trials": 5})
+    coarse = [study.tell(trial, 0.0).config["n"] for trial in study.ask(9)]
+    study.set_budget(Budget(trials=12))
+    fine = [trial.config["n"] for trial in study.ask(9)]
+    assert len(coarse) == 5
+    assert sorted(coarse + fine) == list(range(12))
 
 
 def test_grid_neither_repeats_nor_loses_cells_when_other_trials_take_numbers() -> None:

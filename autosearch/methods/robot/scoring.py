@@ -75,8 +75,7 @@ def scoring_stage(objective: Objective, pool: Pool, scoring: Scoring) -> Stage:
     block = _TABLE_BLOCK if read else scoring.block
     blocks = -(-len(pool) // block)
     space = SearchSpace({"block": Int(0, blocks - 1)})
-    each = {"method": "grid", "points": blocks}  # of an integer with many values a grid takes five by itself
-    return Stage(STAGE, space, ScoreBlock(objective, pool, scoring, block), each, Budget(trials=blocks))
+    return Stage(STAGE, space, ScoreBlock(objective, pool, scoring, block), "grid", Budget(trials=blocks))
 
 
 @dataclass(frozen=True)

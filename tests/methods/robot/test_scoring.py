@@ -93,7 +93,9 @@ def test_a_stage_goes_on_with_the_blocks_that_are_missing(table: TableTask, tmp_
 def test_every_block_of_a_large_pool_is_scored() -> None:
     task = ImageClassification(dataset="digits", model="nasbench201", epochs=1)
     stage = scoring_stage(task, POOL, SCORING)
-    suggestions = build("searchers", stage.searcher).suggest(History(Problem(stage.space, ())), 1000)
+    suggestions = build("searchers", stage.searcher).suggest(
+        History(Problem(stage.space, (), budget=stage.budget)), 1000
+    )
     assert [s.config["block"] for s in suggestions] == list(range(len(POOL) // 2))
     assert stage.budget.trials == len(suggestions)
 
