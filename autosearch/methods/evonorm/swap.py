@@ -15,6 +15,7 @@ from torch import fx, nn
 
 from autosearch.core import plugins
 from autosearch.core.errors import OptionError
+from autosearch.methods.evonorm.rewriting import rewrite
 from autosearch.space import did_you_mean
 
 Factory = Callable[[int], nn.Module]
@@ -44,7 +45,7 @@ class Swap:
     """What `swap_norm_act` did.
 
     Attributes:
-        model: the network with the new layers.
+        model: the network, which now has the new layers.
         replaced: names of the normalisations that were replaced with the activations behind them.
         linear: names of those replaced where no activation follows.
         left: those that stayed.
@@ -85,8 +86,7 @@ def swap_norm_act(
     """Replace normalisation-activation pairs for images by `layer`; what cannot be replaced is listed.
 
     The network is changed in place. Where an activation is a function or a module used in several places, the module
-    whose code calls it becomes a `torch.fx.GraphModule` of the same parameters' names and the same calls; if that is
-    the outermost one, `Swap.model` is not `model` itself.
+    whose code calls it gets another `forward`, traced by `torch.fx`; it stays an instance of its class.
 
     Args:
         model: batch, instance and group norms of images in it are looked at.
@@ -104,8 +104,8 @@ def swap_norm_act(
             "linear: this layer has no form without activation (`layer.linear(channels)`).", "linear"
         )
     work = _Swapping(model, make, initialize=initialize)
-    model = work.run()
-    return Swap(model, tuple(work.replaced), tuple(work.settle(model, linear=linear)), tuple(work.left))
+    work.run()
+    return Swap(model, tuple(work.replaced), tuple(work.settle(linear=linear)), tuple(work.left))
 
 
 def _factory(layer: str | Factory) -> Factory:
@@ -127,32 +127,28 @@ class _Swapping:
         self.replaced: list[str] = []
         self.left: list[Left] = []
         self._reasons: dict[str, str] = {}
+        self._made: set[int] = set()  # norms inside of new layers are none of the network's
         paths = (module for _, module in model.named_modules(remove_duplicate=False))
         self._places = Counter(map(id, paths))
         graph = _trace(model)
         self._calls: Counter[str] = Counter(_targets(graph)) if graph is not None else Counter()
 
-    def run(self) -> nn.Module:
-        """Replace every pair; returns the network."""
+    def run(self) -> None:
+        """Replace every pair."""
         for name, module in sorted(
             self._model.named_modules(), key=lambda item: -item[0].count(".") - bool(item[0])
         ):
-            if next(module.children(), None) is None:
-                continue
-            present = self._model.get_submodule(name)
-            changed = self._inside(present, name)
-            if changed is present:
-                continue
-            if not name:
-                return changed
-            _put(self._model, name, changed)
-        return self._model
+            if next(module.children(), None) is not None:
+                self._inside(module, name)
 
-    def settle(self, model: nn.Module, *, linear: bool) -> list[str]:
+    def settle(self, *, linear: bool) -> list[str]:
         """List every norm that is left, or with `linear` replace those that nothing activates."""
+        model = self._model
         graph = _trace(model)
         done: list[str] = []
         for name, norm in _norms(model):
+            if id(norm) in self._made:
+                continue
             reason = self._reasons.get(name) or self._why(model, graph, name)
             if linear and reason == _NOT_ACTIVATED and self._places[id(norm)] == 1:
                 _put(model, name, self._built(norm, self._make.linear))  # type: ignore[attr-defined]
@@ -161,28 +157,27 @@ class _Swapping:
                 self.left.append(Left(name, reason))
         return done
 
-    def _inside(self, module: nn.Module, prefix: str) -> nn.Module:
-        """`module` with the pairs replaced that its own code shows."""
+    def _inside(self, module: nn.Module, prefix: str) -> None:
+        """Replace the pairs that the module's own code shows."""
         graph = _trace(module)
         if graph is None:
-            return module
+            return
         pairs = [pair for pair in _pairs(module, graph) if self._may(module, graph, pair, prefix)]
         private = [pair for pair in pairs if self._is_private(module, graph, pair, prefix)]
         for pair in private:
             self._replace(module, str(pair.norm.target), prefix)
-            _put(module, str(pair.activation.target), nn.Identity())
-        shared = [pair for pair in pairs if pair not in private]
-        return self._rewritten(module, prefix) if shared else module
+            before = module.get_submodule(str(pair.activation.target))
+            _put(module, str(pair.activation.target), nn.Identity().train(before.training))
+        if len(private) < len(pairs):
+            self._rewrite(module, prefix)
 
-    def _rewritten(self, module: nn.Module, prefix: str) -> nn.Module:
-        """A GraphModule of `module` in which the activations of pairs are not called any more."""
-        graph = _trace(module)
+    def _rewrite(self, module: nn.Module, prefix: str) -> None:
+        """Another forward pass for `module`, in which the activations of pairs are not called any more."""
+        problem = _cannot_rewrite(module)
+        graph = _trace(module, keep=not problem)
         if graph is None:
-            return module
+            return
         pairs = [pair for pair in _pairs(module, graph) if self._may(module, graph, pair, prefix)]
-        problem = _cannot_rewrite(module, graph)
-        if self._places[id(module)] > 1:
-            problem = "its activation is shared or a function, and the module that calls it stands in several places"
         for pair in pairs:
             name = _join(prefix, str(pair.norm.target))
             if problem:
@@ -191,17 +186,16 @@ class _Swapping:
             pair.activation.replace_all_uses_with(pair.norm)
             graph.erase_node(pair.activation)
             self._replace(module, str(pair.norm.target), prefix)
-        if problem:
-            return module
-        graph.lint()
-        rewritten = fx.GraphModule(module, graph, type(module).__name__)
-        rewritten.training = module.training
-        return rewritten
+        if not problem:
+            graph.lint()
+            rewrite(module, graph)
 
     def _may(self, module: nn.Module, graph: fx.Graph, pair: _Pair, prefix: str) -> bool:
         """Whether a pair can be replaced at all; the reason is kept where not."""
         target = str(pair.norm.target)
         norm, name = module.get_submodule(target), _join(prefix, target)
+        if id(norm) in self._made:
+            return False
         times = max(_targets(graph).count(target), self._calls[name])
         if times > 1 or self._places[id(norm)] > 1:
             self._reasons[name] = "it normalises in several places, and one layer cannot follow all"
@@ -238,6 +232,7 @@ class _Swapping:
                 for name in ("weight", "bias", "running_var"):
                     if name in own and name in state and own[name].shape == state[name].shape:
                         own[name].copy_(state[name])
+        self._made.update(map(id, made.modules()))
         return made
 
     def _why(self, model: nn.Module, graph: fx.Graph | None, name: str) -> str:
@@ -260,12 +255,23 @@ class _Swapping:
 _NOT_ACTIVATED = "no activation follows it"
 
 
-def _trace(module: nn.Module) -> fx.Graph | None:
-    """What `module` computes, None where that depends on its input or cannot be seen."""
+def _trace(module: nn.Module, *, keep: bool = False) -> fx.Graph | None:
+    """What `module` computes, None where that depends on its input or cannot be seen.
+
+    Constants that its code makes become attributes of the module: with `keep` they stay, and move with it between
+    devices.
+    """
+    before = set(vars(module))
     try:
         return _Tracer().trace(module)
     except Exception:  # noqa: BLE001 - tracing runs the user's code on stand-ins: it may fail in any way
         return None
+    finally:
+        for name in set(vars(module)) - before:
+            constant = vars(module)[name]
+            delattr(module, name)
+            if keep:
+                module.register_buffer(name, constant, persistent=False)
 
 
 def _pairs(module: nn.Module, graph: fx.Graph) -> list[_Pair]:
@@ -305,10 +311,9 @@ def _behind_conv(module: nn.Module, node: fx.Node) -> bool:
     return isinstance(module.get_submodule(str(source.target)), nn.Conv2d | nn.ConvTranspose2d)
 
 
-def _cannot_rewrite(module: nn.Module, graph: fx.Graph) -> str:
+def _cannot_rewrite(module: nn.Module) -> str:
     """Why the module's code must stay; empty where it may be replaced by what was traced."""
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-        return "its activation is shared or a function, and the module that calls it has hooks"
+    graph = _trace(module)
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.train(not module.training)

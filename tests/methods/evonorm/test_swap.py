@@ -1,11 +1,12 @@
 """Replacing norm-activation pairs: found in the data flow of every kind of network, the rest listed with reasons."""
 
 import copy
+import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 
 import autosearch
 from autosearch.core import OptionError
@@ -121,7 +122,7 @@ def test_linear_norms_are_replaced_on_request() -> None:
 def test_functions_and_methods_count_as_activations() -> None:
     swap = swap_norm_act(Functional(), "evonorm_s1")
     assert swap.replaced == ("bn",)
-    assert isinstance(swap.model, fx.GraphModule)
+    assert type(swap.model).__name__ == "Functional"
     assert torch.equal(swap.model(IMAGES), swap.model.bn(swap.model.conv(IMAGES)))
 
 
@@ -132,10 +133,72 @@ def test_code_that_differs_between_training_and_evaluation_stays() -> None:
     assert "differs between training and evaluation" in reasons(swap)["bn"]
 
 
-def test_a_module_with_hooks_stays() -> None:
-    model = Functional()
-    model.register_forward_hook(lambda *_: None)
-    assert "hooks" in reasons(swap_norm_act(model))["bn"]
+class Whole(nn.Module):
+    """With a part that the forward pass does not call, an attribute, a method, and a constant made on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.unused = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)
+        self.width = 8
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(F.relu(self.bn(self.conv(x))), 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x) * torch.tensor([0.5])
+
+
+def test_a_network_with_another_forward_is_the_same_object_in_all_else() -> None:
+    model = Whole().eval()
+    names, seen = set(model.state_dict()), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    swap = swap_norm_act(model, "evonorm_s1")
+    assert swap.model is model
+    assert isinstance(model, Whole)
+    assert swap.replaced == ("bn",)
+    assert model.width == 8
+    assert set(model.state_dict()) == {
+        name for name in names if "running" not in name and "num_batches" not in name
+    }
+    assert torch.equal(model(IMAGES), F.max_pool2d(model.bn(model.conv(IMAGES)), 2) / 2)
+    assert seen == [1]
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_network_with_another_forward_can_be_copied_and_pickled(again) -> None:
+    model = swap_norm_act(Whole(), "evonorm_s0").model
+    other = again(again(model))
+    assert torch.equal(other(IMAGES), model(IMAGES))
+    assert isinstance(other, Whole)
+    with torch.no_grad():
+        other.conv.weight.zero_()
+    assert not torch.equal(other(IMAGES), model(IMAGES))
+    assert set(other.state_dict()) == set(model.state_dict())
+
+
+def test_looking_at_a_network_leaves_no_attributes_in_it() -> None:
+    model = Whole()
+    model.bn = nn.Identity()
+    before = set(vars(model))
+    swap_norm_act(model)
+    assert set(vars(model)) == before
+
+
+def test_norms_inside_of_the_new_layers_are_none_of_the_networks() -> None:
+    class GroupSilu(nn.Sequential):
+        def __init__(self, channels: int) -> None:
+            super().__init__(nn.GroupNorm(1, channels), nn.SiLU())
+
+        @staticmethod
+        def linear(channels: int) -> nn.Module:
+            return nn.GroupNorm(1, channels)
+
+    swap = swap_norm_act(Resnet(), GroupSilu, linear=True)
+    assert set(swap.replaced) == {"bn1", "blocks.0.bn1", "blocks.1.bn1"}
+    assert set(swap.linear) == {"blocks.0.bn2", "blocks.1.bn2"}
+    assert not swap.left
+    assert isinstance(swap.model.bn1, GroupSilu)
 
 
 def test_a_network_that_cannot_be_traced_gives_up_the_pairs_inside_its_parts() -> None:
