@@ -33,21 +33,13 @@ from autosearch.learning import (
     save_checkpoint,
 )
 from autosearch.learning.costs import count_macs, measure_latency
-from autosearch.space import (
-    Categorical,
-    Derived,
-    Fixed,
-    Float,
-    Int,
-    Ordinal,
-    SpaceError,
-    Value,
-    did_you_mean,
-)
+from autosearch.space import SpaceError, did_you_mean
 from autosearch.space.errors import report
-from autosearch.tasks.architectures import architecture_problems
 from autosearch.tasks.datasets import Dataset
 from autosearch.tasks.models import Builder, Layer, build_model, model_options
+from autosearch.tasks.refusals import corners, metric_problems, parameter_problems
+
+__all__ = ["Loss", "TrainingMethod", "TrainingTask", "corners", "metric_problems"]
 
 _COSTS = ("macs", "latency_ms")
 _LATENCY_S = 0.05  # some hundred passes of a small network: one is undisturbed, and a trial hardly longer
@@ -469,75 +461,14 @@ class TrainingTask(ABC):
             SpaceError: for parameters, values or metrics that the task does not know.
             DataError: if data files are missing.
         """
-        lines = [*metric_problems(problem, self.metrics), *self._parameter_problems(problem)]
+        arguments = [f.name for f in dataclasses.fields(self)]
+        lines = [*metric_problems(problem, self.metrics), *parameter_problems(self, problem, arguments)]
         if lines:
             places = (line.partition(": ") for line in lines)
             raise report([SpaceError(text, tuple(place.split(".", 1))) for place, _, text in places])
         datasets = problem.space.parameters.get("dataset")
         for name in [self.dataset] if datasets is None else corners(datasets):
             self.with_config({"dataset": name}).check_data()
-
-    def _parameter_problems(self, problem: Problem) -> list[str]:
-        parameters = problem.space.parameters
-        arguments = [f.name for f in dataclasses.fields(self)]
-        formulas = [p.expression for p in parameters.values() if isinstance(p, Derived)]
-        used = set().union(*(e.names for e in [*formulas, *problem.space.conditions.values()]))
-        models: list[Value] = corners(parameters["model"]) if "model" in parameters else [self.model]
-        lines = []
-        if "lr_schedule.peak" in parameters and "lr" in parameters:
-            lines.append(
-                "space.lr: the lr schedule has a peak, which is the learning rate; leave one of them out."
-            )
-        for name, parameter in parameters.items():
-            argument = name.split(".")[0]
-            if argument not in arguments:
-                if name not in used:
-                    known = did_you_mean(name, arguments) or f" Its arguments: {', '.join(arguments)}."
-                    lines.append(f"space.{name}: the task has no argument of that name.{known}")
-            elif argument == name:
-                values = corners(parameter)
-                lines += self._value_problems(name, values, models)
-                if name == "epochs" and any(isinstance(v, int) and v > self.epochs for v in values):
-                    lines.append(f"space.epochs: goes beyond the epochs of the run, {self.epochs}.")
-        return lines + architecture_problems(self, problem.space, [str(model) for model in models])
-
-    def _value_problems(self, name: str, values: list[Value], models: list[Value]) -> list[str]:
-        """What is wrong with setting `name` to each of `values`; of the models it suits one is enough."""
-        lines: list[str] = []
-        for value in values:
-            found: list[str] = []
-            for model in models:
-                try:
-                    self.with_config({"model": model, name: value})
-                except OptionError as error:
-                    found.append(f"space.{error}")
-                    continue
-                break
-            else:
-                lines += found[:1]
-        return list(dict.fromkeys(lines))
-
-
-def metric_problems(problem: Problem, metrics: Sequence[str]) -> list[str]:
-    """A line, with its place, for each metric of objectives and constraints that a task does not report."""
-    asked = dict.fromkeys(problem.metric_names, "objectives")
-    for constraint in problem.constraints:
-        asked.update(dict.fromkeys(constraint.names, "constraints"))
-    return [
-        f"{where}.{name}: the task reports no such metric.{did_you_mean(name, metrics)} "
-        f"It reports {', '.join(metrics)}."
-        for name, where in asked.items()
-        if name not in metrics
-    ]
-
-
-def corners(parameter: Any) -> list[Value]:
-    """The values that decide whether all are allowed: bounds, choices, the fixed value; none of a derived one."""
-    if isinstance(parameter, Float | Int):
-        return [parameter.low, parameter.high]
-    if isinstance(parameter, Categorical | Ordinal):
-        return list(parameter.choices)
-    return [parameter.value] if isinstance(parameter, Fixed) else []
 
 
 def _whole(value: Any) -> Any:
