@@ -3,23 +3,41 @@
 import sys
 import traceback
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from autosearch import __version__
 from autosearch.cli import inspecting, managing, running, showing
-from autosearch.cli.output import Exit, error
+from autosearch.cli.output import Exit, error, out
 
 app = typer.Typer(
     name="autosearch",
     help="AutoML for PyTorch: one study file in, the best configuration out.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for register in (running.register, inspecting.register, showing.register, managing.register):
     register(app)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        out(f"autosearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:

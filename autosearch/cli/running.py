@@ -68,6 +68,7 @@ def _run(
 ) -> int:
     from autosearch.compose import load
     from autosearch.core import AutosearchError
+    from autosearch.reporting.facts import plural
 
     file = load(study_file, overrides)
     taken = None
@@ -78,12 +79,13 @@ def _run(
     say = _Progress(study, as_json=as_json, quiet=quiet, reports=debug)
     with study:
         before = len(study.history)
-        state = f"continuing: {before} trials" if study.record.existed else "new"
+        state = f"continuing: {plural(before, 'trial')}" if study.record.existed else "new"
         say.line(f"record: {study.record.location} ({state})")
         if taken is not None:
-            say.line(f"{fork} took over {taken} trials; write `study: {fork}` into the file to go on with it")
+            taken_over = plural(taken, "trial")
+            say.line(f"{fork} took over {taken_over}; write `study: {fork}` into the file to go on with it")
         if file.over(study):
-            say.line(f"the budget is spent ({before} trials); raise `budget` to go on.")
+            say.line(f"the budget is spent ({plural(before, 'trial')}); raise `budget` to go on.")
             return _conclude(study, say)
         try:
             with say.live() as listener:
@@ -91,7 +93,8 @@ def _run(
         except KeyboardInterrupt:
             histories = [study.history, *study.history.stages.values()]
             unfinished = sum(len(history.pending) for history in histories)
-            note(f"interrupted: {unfinished} unfinished trials go on with the same command.")
+            first = f", with {plural(unfinished, 'unfinished trial')} first" if unfinished else ""
+            note(f"interrupted: the same command goes on{first}.")
             return Exit.INTERRUPTED
         except Exception as fault:
             if not debug or isinstance(fault, AutosearchError):
@@ -154,12 +157,13 @@ class _Progress:
 def _conclude(study: "Study", say: _Progress) -> int:
     """Print what was found; the exit code says what kind of end it is."""
     from autosearch.core.failures import grouped
+    from autosearch.reporting.facts import plural
 
     history = study.history
     if history.finished and len(history.failed) == len(history.finished):
         for cause, number in grouped(trial.failure for trial in history.failed if trial.failure).items():
             note(f"{number} x {cause}")
-        note(f"every one of {len(history.failed)} trials failed.")
+        note(f"every one of {plural(len(history.failed), 'trial')} failed.")
         return Exit.ALL_FAILED
     front = history.front
     if not front:
@@ -169,12 +173,12 @@ def _conclude(study: "Study", say: _Progress) -> int:
         json_line({"event": "result", "trials": len(history), "best": [trial_json(t) for t in front]})
         return Exit.DONE
     if len(study.problem.objectives) > 1:
-        out(f"front of {len(front)} trials among {len(history)}:")
+        out(f"front of {plural(len(front), 'trial')} among {len(history)}:")
         for trial in front:
             out(f"  trial {trial.number}: {goals(study.problem, trial)}")
     else:
         best = front[0]
-        out(f"best of {len(history)} trials: trial {best.number}, {goals(study.problem, best)}")
+        out(f"best of {plural(len(history), 'trial')}: trial {best.number}, {goals(study.problem, best)}")
         for name, value in best.config.items():
             out(f"  {name}: {show(value)}")
     test = study.record.notes().get("test")
@@ -204,5 +208,5 @@ def check(
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {show(item)}" for key, item in value.items() if item is not None)
-        out(f"{name}: {value}")
+        out(f"{name}: {value or 'none'}")
     return Exit.DONE

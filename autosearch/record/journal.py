@@ -105,6 +105,10 @@ class JournalStore:
             with self._path.open("rb") as file:
                 file.seek(start)
                 return file.read()
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"{self.location}: there is no such record. `autosearch run` on the study file begins it."
+            ) from error
         except OSError as error:
             raise RecordError(f"{self.location}: cannot be read: {error.strerror}") from error
 

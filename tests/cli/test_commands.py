@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import autosearch
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -108,7 +110,7 @@ def test_status_best_trials_read_the_record(command: Command, study: Path) -> No
 def test_reading_before_the_first_run_is_a_clear_error(command: Command, study: Path, name: str) -> None:
     code, out, err = command(name, study)
     assert (code, out) == (2, "")
-    assert "study.journal" in err
+    assert "study.journal: there is no such record. `autosearch run`" in err
     assert "Traceback" not in err
     assert not (study.parent / "results").exists()
 
@@ -225,6 +227,32 @@ def test_check_writes_nothing_and_says_what_would_happen(command: Command, study
     assert list(study.parent.iterdir()) == [study]
     command("run", study)
     assert "continues 3 trials" in command("check", study)[1]
+
+
+def test_check_has_no_empty_line_where_the_steps_are_not_known(command: Command, study: Path) -> None:
+    (study.parent / "code.py").write_text("def train(config):\n    return config['x']\n")
+    study.write_text(
+        study.read_text().replace("{task: synthetic_curves, steps: 4}", "{function: code.py:train}")
+    )
+    code, out, _ = command("check", study)
+    assert code == 0
+    assert "fidelity: none" in out.splitlines()
+
+
+def test_one_trial_is_counted_as_one(command: Command, study: Path) -> None:
+    assert "best of 1 trial: trial 0" in command("run", study, "--set", "budget.trials=1")[1]
+    out = command("run", study, "--set", "budget.trials=1")[1]
+    assert "(continuing: 1 trial)" in out
+    assert "the budget is spent (1 trial)" in out
+
+
+def test_the_program_says_its_version(command: Command) -> None:
+    assert command("--version") == (0, f"autosearch {autosearch.__version__}\n", "")
+
+
+def test_help_has_a_short_name_in_every_command(command: Command) -> None:
+    assert command("-h")[1] == command("--help")[1]
+    assert command("run", "-h") == command("run", "--help")
 
 
 def test_init_writes_a_file_that_checks_and_keeps_an_existing_one(command: Command, tmp_path: Path) -> None:

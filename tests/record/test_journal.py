@@ -451,7 +451,7 @@ def test_a_journal_removed_under_a_reader_is_an_error(tmp_path: Path) -> None:
     start(tmp_path).record.close()
     reader = open_journal(str(journal(tmp_path)), "study", None, read_only=True)
     journal(tmp_path).unlink()
-    with pytest.raises(RecordError, match="cannot be read: No such file"):
+    with pytest.raises(RecordError, match="there is no such record"):
         reader.notes()
 
 
