@@ -1,4 +1,4 @@
-"""A driver to be killed: `ray_driver.py FORM OUTPUT`. Prints one line at its end."""
+"""A driver to be killed: `ray_driver.py FORM OUTPUT`. Prints notes, and one line at its end."""
 
 import json
 import sys
@@ -24,6 +24,7 @@ def main(form: str, output: Path) -> None:
         budget={"trials": 3},
         storage=output / "study.journal",
     )
+    study.listeners.append(lambda event, _, text: sys.stdout.write(f"{text}\n") if event == "note" else None)
     with study:
         study.run(objective, settings=RunSettings(output=output, resources=Resources(parallel=2)))
     sys.stdout.write(json.dumps([t.number for t in study.history.complete]) + "\n")

@@ -131,7 +131,9 @@ def test_a_signal_saves_and_ends_within_fifteen_seconds(tmp_path: Path, how: str
         os.killpg(driver.process.pid, signal.SIGINT)
     else:
         os.kill(driver.process.pid, signal.SIGTERM)
-    assert "KeyboardInterrupt" in driver.end()
+    text = driver.end()
+    assert "ending: what runs is saved at its next report" in text, "nothing says what it waits for"
+    assert "KeyboardInterrupt" in text
     assert time.monotonic() - pressed < 15
     wait_until_gone(run, 2)
     history = open_record(output / "study.journal", "study", read_only=True).history()

@@ -244,6 +244,8 @@ class Desk:
     def _notice_end(self) -> bool:
         """Whether running trials are to save and make room: Ctrl-C, or time or money is spent."""
         if self._leave_by is None and (self._interrupts.requested or self._study.out_of_time):
+            if self._interrupts.requested:
+                self._study.note(f"ending: what runs is saved at its next report, within {LEAVE_S:g} s.")
             self._leave_by = time.monotonic() + LEAVE_S
             self.over = True
         return self._leave_by is not None
