@@ -112,7 +112,7 @@ def _time(history: History, finished: int, elapsed: float) -> str:
     if finished and elapsed > 0:
         workers = max(1, history.problem.workers)
         rate = 60 * finished / elapsed / workers
-        words += f", {rate:.3g} trials a minute on each of {facts.plural(workers, 'worker')}"
+        words += f", {rate:.3g} trials a minute" + (f" on each of {workers} workers" if workers > 1 else "")
     return words
 
 

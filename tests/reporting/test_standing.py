@@ -78,6 +78,24 @@ def test_the_remaining_time_follows_the_pace_so_far() -> None:
     assert "about 1 min 40 s left" in shown(history.with_problem(problem), elapsed_s=100.0)["time"]
 
 
+def test_the_pace_names_workers_only_where_there_are_several() -> None:
+    history = make_history(40, states=[State.COMPLETE])
+    one = history.with_problem(dataclasses.replace(history.problem, workers=1))
+    two = history.with_problem(dataclasses.replace(history.problem, workers=2))
+    assert shown(one, elapsed_s=60.0)["time"].endswith("40 trials a minute")
+    assert shown(two, elapsed_s=60.0)["time"].endswith("20 trials a minute on each of 2 workers")
+
+
+def test_a_design_without_any_success_reads_as_a_sentence() -> None:
+    study = Study(
+        {"x": {"type": "float", "low": 0.0, "high": 1.0}}, {"loss": "minimize"}, searcher="bayesian"
+    )
+    for letter in "abcdefghijkl":
+        study.tell(study.ask(), error=f"{letter} went wrong")
+    words = shown(study.history)["last"]
+    assert words == "trial 11 from initial design prolonged, as no trial has succeeded after 11 results"
+
+
 def live_study() -> Study:
     return Study(
         {"lr": {"type": "float", "low": 0.0, "high": 1.0}},

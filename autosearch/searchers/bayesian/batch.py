@@ -61,11 +61,11 @@ class Batch:
         if number < size and not self._lost(size):
             return self._designed(number, "initial design")
         if not len(self.data.X):
-            return self._designed(number, "no trial has a result yet: initial design goes on")
+            return self._designed(number, "initial design prolonged, as no trial has succeeded")
         try:
             return self._modelled(number)
         except NUMERICAL as error:
-            return self._designed(number, f"no model could be fitted ({error}): initial design goes on")
+            return self._designed(number, f"initial design prolonged, as no model could be fitted ({error})")
 
     def _lost(self, size: int) -> bool:
         """Whether half of the initial design has met no outcome constraint: models of these find a way in sooner."""
