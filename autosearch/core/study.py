@@ -1,13 +1,12 @@
 """Study: decides what runs next and writes what happened. It runs nothing itself."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from autosearch.core import arguments, plugins
+from autosearch.core import arguments, choosing, plugins
 from autosearch.core.arguments import Direction
 from autosearch.core.clock import StudyClock
 from autosearch.core.curves import keeps_report
@@ -30,10 +29,9 @@ from autosearch.core.records import (
     Trial,
 )
 from autosearch.core.results import refuse_repeated_failures, valued
-from autosearch.core.seeds import derive_seed
 from autosearch.core.settings import Resources, Retries, RunSettings
 from autosearch.core.stages import run_last, run_stages, staged
-from autosearch.space import Config, Expression, SearchSpace
+from autosearch.space import Expression, SearchSpace
 
 
 class Study:
@@ -247,34 +245,14 @@ class Study:
 
     def propose_scheduled(self, history: History, n: int) -> list[Suggestion]:
         """What the scheduler wants to run next, at most `n`; quick."""
-        return [s for s in self.scheduler.propose(history, n) if s.resume is not None or self._room(history)][
-            :n
-        ]
+        return choosing.scheduled(self.scheduler, history, n)
 
     def propose_searched(self, history: History, n: int) -> list[Suggestion]:
         """The space's first configurations, then what the searcher suggests, at most `n`.
 
         May take long. It may run in a thread of its own on a `snapshot`: nothing else calls the searcher's `suggest`.
         """
-        n = min(n, self._room(history))
-        first = self._untried_first(history)[:n]
-        if first:
-            return [Suggestion(config, info={"reason": "first"}) for config in first]
-        return self.searcher.suggest(history, n)[:n] if n else []
-
-    def _untried_first(self, history: History) -> list[Config]:
-        """The space's first configurations that no trial has, however many were queued by hand before."""
-        space = self.problem.space
-        left = {space.key(config): config for config in space.first}
-        for trial in history:
-            if not left:
-                break
-            left.pop(space.key(trial.config), None)
-        return list(left.values())
-
-    def _room(self, history: History) -> int:
-        limit = self.problem.budget.trials
-        return 10**9 if limit is None else max(0, limit - len(history))
+        return choosing.searched(self.searcher, history, n)
 
     def start(self, suggestions: Sequence[Suggestion], seen: int | None = None) -> list[Trial]:
         """Write suggestions that `propose` made from a history of `seen` events as running trials.
@@ -283,6 +261,7 @@ class Study:
             StudyError: if a suggestion breaks the space's rules or names a trial that it cannot go on from.
         """
         seen = self.history.events if seen is None else seen
+        source = type(self.searcher).__name__
         trials = []
         for index, suggestion in enumerate(suggestions):
             if suggestion.resume is not None:
@@ -291,7 +270,7 @@ class Study:
             step = 0 if suggestion.parent is None else self.history[suggestion.parent].checkpoint_step
             trial = Trial(
                 number=len(self.history),
-                config=self._checked(suggestion),
+                config=choosing.checked(suggestion, self.history, source),
                 seen=seen,
                 transitions=(Transition(self.history.events, State.RUNNING, step),),
                 info=dict(suggestion.info),
@@ -302,17 +281,6 @@ class Study:
             )
             trials.append(self._ledger.begin(trial))
         return trials
-
-    def _checked(self, suggestion: Suggestion) -> dict[str, Any]:
-        source = type(self.searcher).__name__
-        try:
-            config = self.problem.space.validate(suggestion.config)
-        except SpaceError as error:
-            raise StudyError(f"{source} suggested a configuration outside the space: {error}") from error
-        parent = suggestion.parent
-        if parent is not None and not (0 <= parent < len(self.history) and self.history[parent].checkpoint):
-            raise StudyError(f"{source} named trial {parent} as parent, which has no checkpoint.")
-        return config
 
     def _thaw(self, suggestion: Suggestion) -> Trial:
         number = suggestion.resume
@@ -503,26 +471,8 @@ class Study:
     # -- running -------------------------------------------------------------------------------------------
 
     def job(self, trial: Trial, folder: Path | None = None) -> Job:
-        """What a worker needs to run the present attempt of `trial`.
-
-        The seed depends on the study's seed and the configuration, so a trial is reproduced in any order and in any
-        study; a configuration that is tried again gets another one.
-        """
-        source = trial.checkpoint
-        if source is None and trial.parent is not None:
-            source = self.history[trial.parent].checkpoint
-        repeats = sum(other.config == trial.config for other in self.history[: trial.number])
-        return Job(
-            number=trial.number,
-            config=trial.nested,
-            seed=derive_seed(self.problem.seed, "trial", json.dumps(trial.config, sort_keys=True), repeats),
-            folder=folder,
-            checkpoint=None if source is None else Path(source),
-            step=trial.transitions[-1].step,
-            until=trial.until if trial.until is not None else self.problem.fidelity[1],
-            attempt=len(trial.attempts),
-            reported=trial.step,
-        )
+        """What a worker needs to run the present attempt of `trial`; see `choosing.job_of` for its seed."""
+        return choosing.job_of(trial, self.history, folder)
 
     def keepers(self, best: int) -> set[int]:
         """Numbers of trials whose newest checkpoint stays: unfinished ones, the `best` N, possible parents.

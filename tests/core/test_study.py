@@ -10,6 +10,7 @@ from autosearch.core import (
     Budget,
     Decision,
     Failure,
+    History,
     OptionError,
     Progress,
     RepeatedFailureError,
@@ -298,6 +299,19 @@ def test_first_configurations_come_first_and_batches_are_filled(make_study: Make
     assert trials[0].config == {"x": 0.25, "k": "b"}
     assert trials[0].info == {"reason": "first"}
     assert len(trials) == 3
+
+
+def test_children_that_a_scheduler_proposes_keep_to_the_budget(make_study: Make, tmp_path: Path) -> None:
+    class Breeds(ScriptedScheduler):
+        def propose(self, history: History, n: int) -> list[Suggestion]:
+            return [Suggestion({"x": i / 9, "n": 1}, parent=0) for i in range(n)] if len(history) else []
+
+    study = make_study(scheduler=Breeds(), budget={"trials": 3})
+    trial = study.ask()
+    study.report(trial, {"loss": 1.0}, checkpoint=tmp_path)
+    study.tell(trial)
+    assert len(study.ask(5)) == 2
+    assert len(study.history) == 3
 
 
 def test_a_queued_configuration_takes_the_place_of_no_first_one_but_its_equal(make_study: Make) -> None:
