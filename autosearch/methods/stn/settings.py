@@ -26,7 +26,7 @@ class Settings:
         response_every: steps between those of the responses.
         hyper_every: steps between those of the hyperparameters.
         warmup: steps before the first of these.
-        hyper_optimizer: of the hyperparameters.
+        hyper_optimizer: of the hyperparameters; RMSprop's first steps are ten times as long as its later ones.
         hyper_lr: its learning rate, unconstrained scale.
         sigma: standard deviation of the perturbations at the start, unconstrained scale.
         tune_sigma: whether it is tuned too.
@@ -45,7 +45,7 @@ class Settings:
     response_every: int = 1
     hyper_every: int = 2
     warmup: int = 0
-    hyper_optimizer: HyperOptimizer = "rmsprop"
+    hyper_optimizer: HyperOptimizer = "adam"
     hyper_lr: float = 0.1
     sigma: float = 1.0
     tune_sigma: bool = True
@@ -102,7 +102,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "centred": False,
             "linearise": "off",
             "tied": False,
-            "hyper_optimizer": "adam",
             "hyper_lr": 3e-3,
             "sigma": 0.5,
             "scale_init": 0.01,
