@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,10 +65,10 @@ class CommandObjective:
         self._names = frozenset() if space is None else frozenset(space.parameters)
 
     def check(self, problem: Problem) -> None:
-        """Refuse placeholders that some configurations have no value for.
+        """Refuse a program that is not there, and placeholders that some configurations have no value for.
 
         Raises:
-            OptionError: for a placeholder of a conditional parameter.
+            OptionError: for either.
         """
         self._names = frozenset(problem.space.parameters)
         used = {name for word in self._words for name in _PLACEHOLDER.findall(word)} & self._names
@@ -76,6 +77,12 @@ class CommandObjective:
             raise OptionError(
                 f"command: {{{conditional[0]}}} has no value where the parameter is inactive; "
                 "let the program read it from the JSON file at $AUTOSEARCH_CONFIG.",
+                "command",
+            )
+        program = self._words[0]
+        if not _PLACEHOLDER.search(program) and shutil.which(program) is None:
+            raise OptionError(
+                f"command: there is no program {program!r} to start. Activate its environment, or write its path.",
                 "command",
             )
 
@@ -180,7 +187,8 @@ class _Program:
     """A process group, its output passed through and read."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], lines: MetricLines) -> None:
-        self._name, self._lines = arguments[0], lines
+        # With its path: of several programs of one name, environments decide which is started.
+        self._name, self._lines = shutil.which(arguments[0]) or arguments[0], lines
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
             self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -121,8 +122,20 @@ def test_a_program_that_says_nothing_fails_with_the_way_out(tmp_path: Path) -> N
     assert "without a metric" in failure.message
 
 
+def test_a_failing_program_is_named_with_its_path(tmp_path: Path) -> None:
+    failure = run("false", tmp_path).history[0].failure
+    assert failure is not None
+    assert f"{shutil.which('false')} ended with exit code 1" in failure.message
+
+
+def test_a_program_that_is_not_there_is_refused_before_the_study_begins() -> None:
+    problem = Study({"lr": {"type": "float", "low": 0.0, "high": 1.0}}, {"loss": "minimize"}).problem
+    with pytest.raises(OptionError, match="there is no program 'pyhton'"):
+        CommandObjective("pyhton train.py --lr {lr}").check(problem)
+
+
 def test_a_program_that_is_not_there_fails_the_trial(tmp_path: Path) -> None:
-    failure = run("/no/such/program {lr}", tmp_path).history[0].failure
+    failure = run("/no/such/program-{lr}", tmp_path).history[0].failure
     assert failure is not None
     assert "cannot be started" in failure.message
 
