@@ -55,7 +55,7 @@ def _projected(trial: Trial, complete: Sequence[Trial], history: History) -> flo
     gains = []
     for other in complete:
         at = [r.metrics.get(goal.metric) for r in other.curve if r.step == reached.step]
-        if at and at[0] is not None and other.values is not None:
+        if at and at[0] is not None and np.isfinite(at[0]) and other.values is not None:
             gains.append(-other.values[0] + goal.sign * float(at[0]))
     if not gains or not np.isfinite(value):
         return None

@@ -49,13 +49,16 @@ def zen(difference: float, variances: Sequence[torch.Tensor]) -> float:
         variances: the running variance of each batch norm, (channels,).
 
     Raises:
-        UndefinedMetric: the features do not change.
+        UndefinedMetric: the features do not change, or what enters a norm does not.
 
     Source: Lin et al. 2021, "Zen-NAS", algorithm 1.
     """
     if not difference > 0:
         raise UndefinedMetric("the features do not depend on the input")
-    return math.log(difference) + math.fsum(0.5 * math.log(float(v.mean())) for v in variances)
+    means = [float(v.mean()) for v in variances]
+    if not all(0 < mean < math.inf for mean in means):
+        raise UndefinedMetric("what enters a batch norm is constant, or not finite")
+    return math.log(difference) + math.fsum(0.5 * math.log(mean) for mean in means)
 
 
 def entropy(F: torch.Tensor) -> float:

@@ -56,6 +56,10 @@ def _regularised_swap(p: Passes, mu: float | None = None, sigma: float | None = 
         raise UndefinedMetric(
             "needs the options mu and sigma: the wanted thousands of weights, and how strictly"
         )
+    if not (isinstance(mu, int | float) and isinstance(sigma, int | float) and sigma > 0):
+        raise OptionError(
+            f"regularised_swap: mu and sigma are numbers, sigma above 0, got {mu!r}, {sigma!r}.", "options"
+        )
     return samples.regularised_swap(p.patterns(), p.parameters, mu, sigma)
 
 

@@ -236,6 +236,26 @@ def test_identical_examples_make_the_kernel_singular() -> None:
     assert "singular" in scores.reasons["naswot"]
 
 
+def test_a_norm_of_constants_has_a_reason() -> None:
+    class Dead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)
+            self.linear = nn.Linear(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return self.linear((x + self.norm(x * 0)).mean(dim=(2, 3)))
+
+    assert "constant" in score(Dead(), *batch(), metrics=["zen"]).reasons["zen"]
+
+
+@pytest.mark.parametrize("options", [{"mu": 1.0, "sigma": 0.0}, {"mu": "small", "sigma": 1.0}])
+def test_swap_with_an_impossible_size_is_refused(options: dict) -> None:
+    with pytest.raises(OptionError, match="mu and sigma are numbers, sigma above 0"):
+        score(modules(), *batch(), metrics=["regularised_swap"], options={"regularised_swap": options})
+
+
 def test_swap_with_a_wanted_size_needs_that_size() -> None:
     scores = score(modules(), batch()[0], metrics=["regularised_swap"])
     assert "mu and sigma" in scores.reasons["regularised_swap"]
