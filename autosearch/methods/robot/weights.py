@@ -18,8 +18,8 @@ def fitted_weights(Z: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Weights under which better architectures score higher; zeros where no two results differ.
 
     The mean logistic loss over pairs, each weighed by how far its results lie apart, with a ridge; signs are free.
-    Source: Burges et al. 2005, "Learning to rank using gradient descent" (RankNet), section 3, on a linear model. Differs
-    from RoBoT: the published search uses only the value of the best-scored architecture, this the order of all.
+    Source: Burges et al. 2005, "Learning to rank using gradient descent" (RankNet), section 3, on a linear model.
+    Differs from RoBoT: the published search uses only the value of the best-scored architecture, this the order of all.
     """
     better, worse = np.nonzero(y[:, None] > y[None, :])
     if not len(better):
