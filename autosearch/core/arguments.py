@@ -1,9 +1,11 @@
 """What callers may write, turned into records: objectives, constraints, budgets, metrics, errors."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal
+
+import numpy as np
 
 from autosearch.core import failures
 from autosearch.core.errors import ExpressionError, OptionError, StudyError
@@ -86,6 +88,23 @@ def step(value: Any) -> int:
     if not number.is_integer() or number < 0:
         raise StudyError(f"a report's step is a whole number of at least 0, got {value!r}.")
     return int(number)
+
+
+def json_problem(value: Any, where: str) -> str | None:
+    """What keeps a value from being recorded as JSON, with its place; None if nothing does."""
+    if value is None or isinstance(value, bool | int | float | str | np.generic):
+        return None
+    if isinstance(value, Mapping):
+        wrong = next((key for key in value if not isinstance(key, str)), None)
+        if wrong is not None:
+            return f"{where}: keys are text, got {wrong!r}"
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    else:
+        return f"{where}: got {type(value).__name__}"
+    found = (json_problem(part, f"{where}[{key!r}]") for key, part in parts)
+    return next((problem for problem in found if problem), None)
 
 
 def failure(error: str | BaseException | Failure) -> Failure:

@@ -80,8 +80,8 @@ class Progress:
         must_save: the training code wants this checkpoint kept, whatever it costs to write.
 
     Raises:
-        StudyError: if `metrics` is no mapping, or `step` no whole number of at least 0. Raised where the training code
-            made it, so that it fails its trial and not the study.
+        StudyError: if `metrics` is no mapping, `step` no whole number of at least 0, or `data` no JSON. Raised where
+            the training code made it, so that it fails its trial and not the study.
     """
 
     metrics: Mapping[str, float]
@@ -96,6 +96,9 @@ class Progress:
             raise StudyError(f"metrics are a mapping of names to numbers, got {type(self.metrics).__name__}.")
         if self.step is not None:
             object.__setattr__(self, "step", arguments.step(self.step))
+        problem = arguments.json_problem(self.data, "data")
+        if problem is not None:
+            raise StudyError(f"{problem}; only JSON can be recorded (numbers, text, lists, mappings).")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from autosearch.tasks.code import Code
 from autosearch.tasks.command import flatten
 from autosearch.tasks.handoff import as_generator
 
+_MOST_TEXT = 1000
+
 
 class PrunedByItselfError(Exception):
     """The objective raised TrialPruned although nothing had told it to stop: the configuration has no result."""
@@ -111,7 +113,12 @@ class OptunaObjective:
         values = returned if isinstance(returned, Sequence) else [returned]
         if len(values) != len(self._metrics):
             raise StudyError(f"the objective returned {returned!r} for {', '.join(self._metrics)}.")
-        results = {name: float(value) for name, value in zip(self._metrics, values, strict=True)}
+        try:
+            results = {name: float(value) for name, value in zip(self._metrics, values, strict=True)}
+        except (TypeError, ValueError) as error:
+            raise StudyError(
+                f"the objective returned {returned!r} for {', '.join(self._metrics)}."
+            ) from error
         return Progress({**results, **trial.constraints}, data=trial.notes)
 
 
@@ -183,11 +190,11 @@ class StudyTrial(BaseTrial):
         if self._drawn:
             notes["parameters"] = self._drawn
         if self._user_attrs:
-            notes["user_attrs"] = self._user_attrs
+            notes["user_attrs"] = _noted(self._user_attrs)
         return notes
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        self._user_attrs[key] = value
+        self._user_attrs[str(key)] = value
 
     def set_constraint(self, key: str, value: float) -> None:
         self._constraints[key] = float(value)
@@ -215,6 +222,19 @@ class StudyTrial(BaseTrial):
     @property
     def number(self) -> int:
         return self._job.number
+
+
+def _noted(value: Any) -> Json:
+    """A user's attribute as JSON; Optuna keeps any object in memory, of others than these the text stays."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _noted(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_noted(part) for part in value]
+    if hasattr(value, "tolist"):  # an array, a tensor, or a number of theirs
+        return _noted(value.tolist())
+    return repr(value)[:_MOST_TEXT]
 
 
 # -- distributions and parameters ----------------------------------------------------------------------------

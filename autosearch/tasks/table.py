@@ -115,6 +115,11 @@ class TableTask:
         columns = {name: column(arrays, text, self._path) for name, text in self._metrics.items()}
         final = {name: column(arrays, text, self._path) for name, text in self._final.items()}
         free = {name: column(arrays, text, self._path) for name, text in self._training_free.items()}
+        for name, values in (*columns.items(), *final.items(), *free.items()):
+            if values.dtype.kind not in "biuf":
+                raise OptionError(
+                    f"{self._path.name}: the metric {name!r} is no column of numbers.", "metrics"
+                )
         if self._second != "steps":
             columns = {name: values.reshape(len(values), -1) for name, values in columns.items()}
         rows = {len(values) for values in (*columns.values(), *final.values(), *free.values())}
@@ -328,11 +333,29 @@ def _read(path: Path, modified: int) -> dict[str, np.ndarray]:  # noqa: ARG001 -
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         opener: Any = gzip.open if path.suffix == ".gz" else Path.open
-        with opener(path, "rt", encoding="utf-8", newline="") as stream:
-            header, *rows = list(csv.reader(stream))
+        # Spreadsheets put a mark in front of UTF-8, and many programs a blank line behind the last row.
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+        return _columns(rows)
     except (OSError, ValueError) as error:
         raise OptionError(f"{path} cannot be read: {error}", "file") from error
-    return {name: _typed([row[i] for row in rows]) for i, name in enumerate(header)}
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """The columns below a header.
+
+    Raises:
+        ValueError: if there are none, or they are not told apart.
+    """
+    if len(rows) < 2:
+        raise ValueError("it needs a header and at least one row.")
+    header = rows[0]
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}.")
+    if len(set(header)) < len(header):
+        raise ValueError("two columns have the same name.")
+    return {name: _typed([row[i] for row in rows[1:]]) for i, name in enumerate(header)}
 
 
 def _typed(cells: Sequence[str]) -> np.ndarray:

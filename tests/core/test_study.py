@@ -460,6 +460,16 @@ def test_metrics_that_are_no_mapping_are_refused(make_study: Make) -> None:
         Progress(0.5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [({"a": [1, {2}]}, r"data\['a'\]\[1\]: got set"), ({"a": {1: 2}}, "keys are text, got 1")],
+)
+def test_data_that_is_no_json_is_refused_where_it_is_made(data: dict[str, Any], place: str) -> None:
+    with pytest.raises(StudyError, match=place):
+        Progress({"loss": 1.0}, data=data)
+    Progress({"loss": 1.0}, data={"a": [None, True, 1, 2.0, "b", (np.float32(1),), {"c": math.nan}]})
+
+
 def test_an_array_of_one_number_is_that_number(make_study: Make) -> None:
     study = make_study()
     told = study.tell(study.ask(), {"loss": np.array([[0.25]]), "curve": np.zeros(3), "text": np.str_("a")})  # type: ignore[dict-item]

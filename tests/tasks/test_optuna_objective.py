@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -160,3 +161,23 @@ def test_a_parameter_that_no_other_explains_is_always_searched() -> None:
 def test_an_objective_that_asks_for_nothing_is_an_error() -> None:
     with pytest.raises(SpaceError, match="asks for no parameter"):
         infer([{}, {}])
+
+
+def test_any_object_may_be_a_user_attribute_as_with_optuna() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr("array", np.arange(3))
+        trial.set_user_attr("mixed", {1: (np.float32(0.5), {"a"}), "where": Path("x")})
+        return trial.suggest_float("x", 0, 1)
+
+    study = asr.Study({"x": asr.Float(0, 1)}, {"loss": "minimize"}, searcher="random", budget={"trials": 1})
+    study.run(OptunaObjective(objective, space=study.problem.space), runner="inline")
+    noted = study.best.data["user_attrs"]
+    assert noted == {"array": [0, 1, 2], "mixed": {"1": [0.5, ["a"]], "where": "PosixPath('x')"}}
+
+
+def test_an_objective_that_returns_no_number_says_so() -> None:
+    study = asr.Study({"x": asr.Float(0, 1)}, {"loss": "minimize"}, searcher="random", budget={"trials": 1})
+    study.run(OptunaObjective(lambda trial: None, space=study.problem.space), runner="inline")
+    failure = study.history[0].failure
+    assert failure is not None
+    assert "the objective returned None for loss" in failure.message

@@ -143,6 +143,30 @@ def test_what_the_file_does_not_hold_is_refused(folder: Path, options: dict, mes
         TableTask(**{**base, **options})
 
 
+@pytest.mark.parametrize("text", ["\ufeffa,acc\n1,0.5\n", "a,acc\n1,0.5\n\n\n", "a,acc\r\n\r\n1,0.5\r\n"])
+def test_marks_and_blank_lines_of_a_csv_file_do_not_matter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    task = TableTask(file="t.csv", metrics={"acc": "acc"}, keys={"a": "a"}, data_dir=tmp_path)
+    assert results(task, {"a": 1}) == [{"acc": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a header and at least one row"),
+        ("a,acc\n", "a header and at least one row"),
+        ("a,acc\n1,2\n1\n", "row 2 has 1 cells, the header 2"),
+        ("a,acc\n1,2,3\n", "row 1 has 3 cells, the header 2"),
+        ("a,a,acc\n1,2,3\n", "the same name"),
+        ("a,acc\n1,good\n", "'acc' is no column of numbers"),
+    ],
+)
+def test_a_csv_file_that_is_no_table_says_why(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        TableTask(file="t.csv", metrics={"acc": "acc"}, keys={"a": "a"}, data_dir=tmp_path)
+
+
 def test_options_of_a_study_file_are_checked_by_type() -> None:
     problems = check_options(TableTask, {"file": "x.npz", "metrics": {"a": "b"}, "second": "sum"})
     assert [problem.option for problem in problems] == ["second"]
