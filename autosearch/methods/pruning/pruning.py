@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,16 @@ class PruneOptions:
 
     def __post_init__(self) -> None:
         build_criterion(self.criterion)
+        if not isinstance(self.target, Mapping):
+            raise OptionError(
+                f"target: shares by metric, such as {{'macs': 0.5}}, got {self.target!r}.", "target"
+            )
         for metric, share in self.target.items():
             if metric not in METRICS:
                 raise OptionError(f"target.{metric}: one of {', '.join(METRICS)}.", "target")
-            if not 0 < share <= 1:
+            if not isinstance(share, Real) or not 0 < share <= 1:
                 raise OptionError(
-                    f"target.{metric}: the share that may be left, in (0, 1], got {share}.", "target"
+                    f"target.{metric}: the share that may be left, in (0, 1], got {share!r}.", "target"
                 )
         if self.scope not in ("global", "layer"):
             raise OptionError(f"scope: global or layer, got {self.scope!r}.", "scope")
@@ -177,7 +182,7 @@ def prune(  # noqa: PLR0913 - what a user may say, all by name
         PruningError: the network or the target does not allow it; the message names the module.
         OptionError: an option is out of range.
     """
-    wanted = {"macs": 0.5} if target is None and not ratios else dict(target or {})
+    wanted = target if target is not None else {} if ratios else {"macs": 0.5}
     options = PruneOptions(
         criterion=criterion, target=wanted, scope=scope, ratios=dict(ratios or {}), steps=steps,
         floor=floor, min_units=min_units, round_to=round_to,

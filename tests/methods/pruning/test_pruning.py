@@ -324,6 +324,8 @@ def test_fine_tuning_happens_after_each_round_on_the_smaller_network():
         ),
         ({"target": {"macs": 2}}, OptionError, r"target\.macs"),
         ({"target": {"speed": 0.5}}, OptionError, r"target\.speed"),
+        ({"target": 0.4}, OptionError, r"target: shares by metric, such as \{'macs': 0\.5\}, got 0\.4"),
+        ({"target": {"macs": "half"}}, OptionError, r"target\.macs.*got 'half'"),
         ({"criterion": "magnitud"}, OptionError, "Did you mean 'magnitude'"),
         ({"criterion": {"method": "magnitude", "q": 1}}, OptionError, "q"),
         ({"criterion": "taylor"}, PruningError, "needs data"),
