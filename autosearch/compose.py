@@ -33,6 +33,7 @@ from autosearch.core import (
     StudyMismatchError,
     plugins,
 )
+from autosearch.core.files import writing
 from autosearch.core.history import LAST
 from autosearch.core.opening import open_record
 from autosearch.core.queue import Queue
@@ -174,7 +175,8 @@ class StudyFile:
             StudyMismatchError: if the record was made with another space or other objectives.
         """
         self._rehearse()
-        self.spec.output.mkdir(parents=True, exist_ok=True)
+        with writing(self.spec.output):
+            self.spec.output.mkdir(parents=True, exist_ok=True)
         return self._study(storage=self.spec.storage)
 
     def _rehearse(self) -> Study:
@@ -470,12 +472,13 @@ class StudyFile:
 
     def export(self, record: Record, history: History, number: int, folder: Path) -> list[Path]:
         """Write trial `number`, and what the last stage made of it, into `folder`; returns what was written."""
-        written = export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
         stage = last_stages(history).get(number)
         chosen = None if stage is None else winner(stage)
-        if chosen is not None and chosen.checkpoint and Path(chosen.checkpoint).is_dir():
-            written.append(folder / LAST.rstrip("-"))
-            shutil.copytree(chosen.checkpoint, written[-1])
+        with writing(folder):
+            written = export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
+            if chosen is not None and chosen.checkpoint and Path(chosen.checkpoint).is_dir():
+                written.append(folder / LAST.rstrip("-"))
+                shutil.copytree(chosen.checkpoint, written[-1])
         return written
 
     def _note_origin(self, study: Study) -> None:

@@ -96,8 +96,11 @@ def init(
     if path.exists() and not force:
         note(f"{path} exists. Name another file, or overwrite it with --force.")
         return Exit.BAD_INPUT
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_STARTER.format(name=path, study=path.stem), encoding="utf-8")
+    from autosearch.core.files import writing
+
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_STARTER.format(name=path, study=path.stem), encoding="utf-8")
     out(f"wrote {path}; next: autosearch run {path}")
     return Exit.DONE
 

@@ -30,12 +30,14 @@ def report(
 ) -> int:
     """Write one HTML file with everything that was found; it opens without a network."""
     from autosearch.compose import load
+    from autosearch.core.files import writing
 
     file = load(study_file, overrides or ())
     page = file.report()
     target = (path or file.spec.output / "report.html").absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page, encoding="utf-8")
     out(f"report: {target}")
     if open_browser:
         typer.launch(target.as_uri())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autosearch.core.errors import SpaceError
+from autosearch.core.files import writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class QueueItem:
             config = json.loads(self.path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise SpaceError(f"{self.path.name} is not JSON: {error}") from error
+        except OSError as error:
+            raise SpaceError(f"{self.path.name} cannot be read: {error.strerror}") from error
         if not isinstance(config, dict):
             raise SpaceError(
                 f"{self.path.name} must hold a mapping of parameters, got {type(config).__name__}."
@@ -63,16 +66,17 @@ class Queue:
         """Queued files, oldest first."""
         if self.folder is None:
             return []
-        return [QueueItem(path) for path in sorted(self.folder.glob("*.json"))]
+        return [QueueItem(path) for path in sorted(self.folder.glob("*.json")) if path.is_file()]
 
     def add(self, config: Mapping[str, Any]) -> Path:
         """Write one configuration; returns its file."""
         if self.folder is None:
             raise SpaceError("this study has no queue folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Names sort by time; the random part keeps two writers in one tick apart.
         path = self.folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
         draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(dict(config)), encoding="utf-8")
-        draft.rename(path)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(dict(config)), encoding="utf-8")
+            draft.rename(path)
         return path

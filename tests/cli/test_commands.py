@@ -49,6 +49,30 @@ def test_extended_and_undisturbed_studies_choose_the_same(
     assert [t["metrics"] for t in one] == [t["metrics"] for t in other]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "STUDY", "--set", "output=FILE"),
+        ("enqueue", "STUDY", "x=0.5", "--set", "output=FILE/inside"),
+        ("init", "FILE/study.yaml"),
+        ("report", "STUDY", "--out", "FILE/report.html"),
+        ("export", "STUDY", "FILE/inside"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_said_in_a_line(
+    command: Command, study: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    command("run", study)
+    (tmp_path / "taken").write_text("a file")
+    places = {"STUDY": str(study), "FILE": str(tmp_path / "taken")}
+    for short, place in places.items():
+        words = tuple(word.replace(short, place) for word in words)
+    code, _, err = command(*words)
+    assert code == 2
+    assert "taken" in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("words", ["run", "check"])
 def test_a_space_without_a_configuration_is_refused_before_there_is_a_record(
     command: Command, study: Path, words: str

@@ -326,11 +326,12 @@ def test_a_queued_configuration_runs_next_and_only_once(make_study: Make, tmp_pa
     study = make_study(queue=tmp_path / "queue")
     study.queue.add({"x": 0.125, "n": 3})
     study.queue.add({"x": 5, "n": 3})
+    (tmp_path / "queue" / "folder.json").mkdir()
     notes: list[str] = []
     study.listeners.append(lambda event, trial, text: notes.append(text) if event == "note" else None)
     trial = study.ask()
     assert trial.config == {"x": 0.125, "n": 3}
-    assert not list((tmp_path / "queue").glob("*.json"))
+    assert [path.name for path in (tmp_path / "queue").glob("*.json")] == ["folder.json"]
     assert len(list((tmp_path / "queue").glob("*.refused"))) == 1
     assert "refused" in notes[0]
     assert study.ask().info.get("queue") is None
