@@ -15,7 +15,9 @@
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink },
         xaxis: axis, yaxis: axis, colorway: ["#2f7fc1", "#e08e0b", "#12a17a", "#b9669a", "#d5532c"],
         hoverlabel: { bgcolor: night ? "#26303c" : "#ffffff", bordercolor: zero, font: { color: ink } },
-        legend: { bgcolor: "rgba(0,0,0,0)" }
+        legend: { bgcolor: "rgba(0,0,0,0)" },
+        // Plotly takes it from the paper's colour, which is transparent here: a grey box where there is no hover.
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: zero, activecolor: ink }
       },
       data: { parcoords: [{ type: "parcoords", line: { colorbar: { outlinewidth: 0 } } }] }
     };

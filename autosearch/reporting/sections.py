@@ -121,8 +121,8 @@ def progress_section(material: Material) -> Section | None:
     return Section(
         "Progress",
         [figures.optimisation_history(material.history, j) for j in range(len(goals))],
-        "Every trial in the order in which it ended. The line is the best feasible value so far; the dotted one is "
-        "the median of the trials that no result had influenced, which is what random choice gives.",
+        "Every trial in the order in which it ended. The line is the best feasible value so far. A dotted one is the "
+        "median of the complete trials that no result had influenced, from three on: what random choice gives.",
     )
 
 

@@ -103,6 +103,14 @@ def test_the_report_is_light_on_light_and_dark_on_dark(browser: Any, tmp_path: P
     assert grounds["dark"][0] < 120 < grounds["dark"][1] / 3
 
 
+def test_the_buttons_of_a_figure_stand_on_its_own_ground(browser: Any, tmp_path: Path) -> None:
+    page = Page(browser).page
+    page.goto(written_report(tmp_path))
+    drawn(page)
+    ground = "() => getComputedStyle(document.querySelector('.modebar-group')).backgroundColor"
+    assert page.evaluate(ground) == "rgba(0, 0, 0, 0)"
+
+
 def numbers(colour: str) -> list[float]:
     return [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
 
