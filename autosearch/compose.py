@@ -476,6 +476,11 @@ class StudyFile:
         chosen = None if stage is None else winner(stage)
         with writing(folder):
             written = export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
+        if self.spec.run.form == "task":
+            from autosearch.learning import export_weights
+
+            if export_weights(folder / "checkpoint", folder / "weights.pt"):
+                written.append(folder / "weights.pt")
             if chosen is not None and chosen.checkpoint and Path(chosen.checkpoint).is_dir():
                 written.append(folder / LAST.rstrip("-"))
                 shutil.copytree(chosen.checkpoint, written[-1])

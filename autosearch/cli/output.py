@@ -147,6 +147,11 @@ def last_lines(history: "History", notes: Mapping[str, Any]) -> list[str]:
     best, stage, found = last
     lines = [f"finally, from trial {best.number}: {goals(stage.problem, found)}"]
     lines += [f"  {name}: {show(value)}" for name, value in found.config.items()]
+    others = {k: v for k, v in found.metrics.items() if k not in stage.problem.metric_names}
+    if others:
+        lines.append(
+            "  also measured: " + ", ".join(f"{name} {show(value)}" for name, value in others.items())
+        )
     test = notes.get("finally") or {}
     if (test.get("from"), test.get("trial")) == (best.number, found.number):
         lines.append("  test: " + ", ".join(f"{name} {show(v)}" for name, v in test["metrics"].items()))

@@ -1,7 +1,13 @@
 """A steppable, rewindable PyTorch learner; checkpoints; optimizers; learning-rate schedules."""
 
 from autosearch.learning.averaging import WeightAverage
-from autosearch.learning.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from autosearch.learning.checkpoints import (
+    CheckpointError,
+    export_weights,
+    load_checkpoint,
+    plain_snapshot,
+    save_checkpoint,
+)
 from autosearch.learning.learner import Stateful, StepOptions, TorchLearner
 from autosearch.learning.lr_family import LR_POINTS, LrFamily
 from autosearch.learning.lr_schedules import LR_SCHEDULES, LrSchedule, Recorded, build_lr_schedule, peak_lr
@@ -29,8 +35,10 @@ __all__ = [
     "WeightAverage",
     "build_lr_schedule",
     "build_optimizer",
+    "export_weights",
     "load_checkpoint",
     "parameter_groups",
     "peak_lr",
+    "plain_snapshot",
     "save_checkpoint",
 ]

@@ -62,3 +62,30 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {path} cannot be read: {reason}") from error
     return state
+
+
+def plain_snapshot(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a TorchLearner has saved, without what training methods have put around it."""
+    while "inner" in snapshot:
+        snapshot = snapshot["inner"]
+    return snapshot
+
+
+def export_weights(folder: Path, target: Path) -> bool:
+    """Write the network of the checkpoint in `folder` to `target`, as a plain `state_dict`.
+
+    It is the network that was evaluated: the averaged one where there is an average.
+
+    Returns:
+        Whether it was written: other tasks keep other things in their checkpoints.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged.
+    """
+    if not (folder / FILE_NAME).is_file():
+        return False
+    learner = plain_snapshot(load_checkpoint(folder).get("learner", {}))
+    if "model" not in learner:
+        return False
+    torch.save(dict((learner["average"] or learner)["model"]["state"]), target)
+    return True

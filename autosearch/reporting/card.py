@@ -1,9 +1,11 @@
 """The model card of one trial: what it is, what was measured, how it was chosen, what that is worth."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autosearch.core import History, Trial
+from autosearch.core.stages import last_stages, winner
 from autosearch.reporting import facts
 from autosearch.reporting.notes import block, code
 
@@ -34,7 +36,8 @@ def model_card(history: History, trial: Trial, *, name: str, config: str, notes:
         _choice(history, trial),
         "## Reproducing it",
         "`sh reproduce.sh` trains it again with the same configuration and seed, and writes into `reproduced/`. "
-        "`checkpoint/`, where there is one, is its last checkpoint.",
+        "Where they are here, `checkpoint/` is its last checkpoint, `finally/` what the last stage made of it.",
+        *_loading(history, trial, notes),
         *_made_with(notes),
     ]
     return "\n\n".join(parts) + "\n"
@@ -55,6 +58,23 @@ def _test(trial: Trial, notes: Mapping[str, Any]) -> list[str]:
             "No test data was looked at for this trial: the numbers above are those that the search was led by."
         ]
     return ["On test data, once, after it was chosen:", _table("metric", test.get("metrics", {}))]
+
+
+def _loading(history: History, trial: Trial, notes: Mapping[str, Any]) -> list[str]:
+    """How the trained network is loaded, where a built-in task has left one."""
+    if "task" not in (notes.get("study_file") or {}).get("run", {}) or not trial.checkpoint:
+        return []
+    stage = last_stages(history).get(trial.number)
+    last = None if stage is None else winner(stage)
+    folders = {"checkpoint": trial.checkpoint, "finally": last.checkpoint if last else None}
+    pruned = [name for name, path in folders.items() if path and (Path(path) / "pruned.json").is_file()]
+    lines = [f'small = autosearch.load_pruned(network, "{name}")' for name in pruned]
+    if "checkpoint" not in pruned:
+        lines.insert(0, 'network.load_state_dict(torch.load("weights.pt", weights_only=True))')
+    words = (
+        "`network` is built as the trial built it" + (", before anything was pruned" if pruned else "") + "."
+    )
+    return ["## Using it", words, block("\n".join(lines), "python")]
 
 
 def _choice(history: History, trial: Trial) -> str:

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from autosearch.learning import CheckpointError, load_checkpoint, save_checkpoint
+from autosearch.learning import CheckpointError, export_weights, load_checkpoint, save_checkpoint
 from autosearch.learning.checkpoints import FILE_NAME, detached
 
 STATE = {"a": torch.arange(3), "b": [1, (2.5, None, True)], "c": {"d": "text", 4: torch.ones(2)}}
@@ -71,3 +71,10 @@ def test_a_detached_copy_shares_no_memory():
     assert copy["w"][0].tolist() == [1, 1, 1]
     assert copy["w"][1][0].tolist() == [1, 1, 1]
     assert not copy["w"][0].requires_grad
+
+
+def test_a_checkpoint_without_a_network_has_no_weights(tmp_path):
+    save_checkpoint(tmp_path, {"compression": {}})
+    assert not export_weights(tmp_path, tmp_path / "weights.pt")
+    assert not export_weights(tmp_path / "nowhere", tmp_path / "weights.pt")
+    assert not (tmp_path / "weights.pt").exists()

@@ -13,6 +13,7 @@ from autosearch.learning import (
     TorchLearner,
     build_lr_schedule,
     build_optimizer,
+    export_weights,
     load_checkpoint,
     save_checkpoint,
 )
@@ -293,3 +294,15 @@ def test_inheriting_takes_weights_and_keeps_own_values():
     assert torch.equal(weights(child), weights(parent))
     assert child.step == 2 * child.batches.batches_per_epoch
     assert child.advance(1)["lr"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["plain", "ema"])
+def test_exported_weights_are_those_of_the_network_that_was_evaluated(tmp_path, name):
+    learner = make(options=OPTIONS[name])
+    learner.advance(3)
+    save_checkpoint(tmp_path, {"learner": {"inner": learner.snapshot(), "of": "a training method"}})
+    assert export_weights(tmp_path, tmp_path / "weights.pt")
+    found = torch.load(tmp_path / "weights.pt", weights_only=True)
+    expected = learner.evaluated_model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())

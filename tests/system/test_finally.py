@@ -51,10 +51,15 @@ def test_the_winner_is_pruned_from_its_own_weights_tested_and_exported(
     assert pruned.metrics["macs"] < 0.55 * best.metrics["macs"]
     assert f"finally, from trial {best.number}: val_loss" in out
     assert "test: test_loss" in out
-    assert f"finally, from trial {best.number}" in command("best")[1]
+    shown = command("best")[1]
+    assert f"finally, from trial {best.number}" in shown
+    assert f"macs {pruned.metrics['macs']:.6g}" in shown
     assert list(json.loads(command("best", "--json")[1])["finally"]) == [str(best.number)]
     assert command("export", str(tmp_path / "exported"))[0] == 0
     assert (tmp_path / "exported" / "finally" / "pruned.json").is_file()
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert 'small = autosearch.load_pruned(network, "finally")' in card
+    assert 'torch.load("weights.pt", weights_only=True)' in card
     assert "what the last stage made of it" in study.report()
 
 

@@ -24,7 +24,7 @@ from autosearch.core import (
     Stage,
     plugins,
 )
-from autosearch.learning import CheckpointError, load_checkpoint, save_checkpoint
+from autosearch.learning import CheckpointError, load_checkpoint, plain_snapshot, save_checkpoint
 from autosearch.methods.pruning.compression import Compression
 from autosearch.methods.pruning.pruning import PruneOptions
 from autosearch.space import SearchSpace, did_you_mean
@@ -262,10 +262,7 @@ class PruneTask:
             path = Path(self.folder) / path
         learner = self.dense.learner(0)
         if path.is_dir():
-            state = load_checkpoint(path)["learner"]
-            while "inner" in state:  # what training methods have wrapped
-                state = state["inner"]
-            learner.inherit(state, 0)
+            learner.inherit(plain_snapshot(load_checkpoint(path)["learner"]), 0)
             model = learner.evaluated_model
         else:
             model = learner.model
