@@ -475,16 +475,27 @@ class StudyFile:
         stage = last_stages(history).get(number)
         chosen = None if stage is None else winner(stage)
         with writing(folder):
-            written = export_trial(self.spec.resolved(), history, number, folder, write_yaml, record.notes())
-        if self.spec.run.form == "task":
-            from autosearch.learning import export_weights
-
-            if export_weights(folder / "checkpoint", folder / "weights.pt"):
-                written.append(folder / "weights.pt")
+            written = export_trial(
+                self.spec.resolved(),
+                history,
+                number,
+                folder,
+                write_yaml,
+                record.notes(),
+                self._export_weights,
+            )
             if chosen is not None and chosen.checkpoint and Path(chosen.checkpoint).is_dir():
                 written.append(folder / LAST.rstrip("-"))
                 shutil.copytree(chosen.checkpoint, written[-1])
         return written
+
+    def _export_weights(self, checkpoint: Path, target: Path) -> bool:
+        """Write the weights of a checkpoint alone, where it is a built-in task's: others keep what they like."""
+        if self.spec.run.form != "task":
+            return False
+        from autosearch.learning import export_weights
+
+        return export_weights(checkpoint, target)
 
     def _note_origin(self, study: Study) -> None:
         """Store what made the results; say so where the training code's definition has changed."""

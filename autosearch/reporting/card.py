@@ -1,6 +1,6 @@
 """The model card of one trial: what it is, what was measured, how it was chosen, what that is worth."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,15 @@ from autosearch.reporting import facts
 from autosearch.reporting.notes import block, code
 
 
-def model_card(history: History, trial: Trial, *, name: str, config: str, notes: Mapping[str, Any]) -> str:
+def model_card(
+    history: History,
+    trial: Trial,
+    *,
+    name: str,
+    config: str,
+    notes: Mapping[str, Any],
+    files: Collection[Path] = (),
+) -> str:
     """A Markdown page beside an exported trial.
 
     Args:
@@ -19,6 +27,7 @@ def model_card(history: History, trial: Trial, *, name: str, config: str, notes:
         name: of the study.
         config: the configuration as YAML.
         notes: what the driver noted: `study_file`, `versions`, `origin`, `test`.
+        files: that stand beside the page.
     """
     problem = history.problem
     goals = ", ".join(f"{goal.direction} {code(goal.metric)}" for goal in problem.objectives)
@@ -37,7 +46,7 @@ def model_card(history: History, trial: Trial, *, name: str, config: str, notes:
         "## Reproducing it",
         "`sh reproduce.sh` trains it again with the same configuration and seed, and writes into `reproduced/`. "
         "Where they are here, `checkpoint/` is its last checkpoint, `finally/` what the last stage made of it.",
-        *_loading(history, trial, notes),
+        *_loading(history, trial, {path.name for path in files}),
         *_made_with(notes),
     ]
     return "\n\n".join(parts) + "\n"
@@ -60,20 +69,18 @@ def _test(trial: Trial, notes: Mapping[str, Any]) -> list[str]:
     return ["On test data, once, after it was chosen:", _table("metric", test.get("metrics", {}))]
 
 
-def _loading(history: History, trial: Trial, notes: Mapping[str, Any]) -> list[str]:
+def _loading(history: History, trial: Trial, files: Collection[str]) -> list[str]:
     """How the trained network is loaded, where a built-in task has left one."""
-    if "task" not in (notes.get("study_file") or {}).get("run", {}) or not trial.checkpoint:
-        return []
     stage = last_stages(history).get(trial.number)
     last = None if stage is None else winner(stage)
     folders = {"checkpoint": trial.checkpoint, "finally": last.checkpoint if last else None}
     pruned = [name for name, path in folders.items() if path and (Path(path) / "pruned.json").is_file()]
-    lines = [f'small = autosearch.load_pruned(network, "{name}")' for name in pruned]
-    if "checkpoint" not in pruned:
-        lines.insert(0, 'network.load_state_dict(torch.load("weights.pt", weights_only=True))')
-    words = (
-        "`network` is built as the trial built it" + (", before anything was pruned" if pruned else "") + "."
-    )
+    lines = ['network.load_state_dict(torch.load("weights.pt", weights_only=True))'] * ("weights.pt" in files)
+    lines += [f'small = autosearch.load_pruned(network, "{name}")' for name in pruned]
+    if not lines:
+        return []
+    words = "`network` is built as the trial built it"
+    words += ", before anything was pruned." if pruned else "."
     return ["## Using it", words, block("\n".join(lines), "python")]
 
 

@@ -42,6 +42,7 @@ def export_trial(
     folder: Path,
     write_yaml: Callable[[Mapping[str, Any]], str],
     notes: Mapping[str, Any],
+    export_weights: Callable[[Path, Path], bool],
 ) -> list[Path]:
     """Write trial `number` into `folder`, with a model card; returns what was written.
 
@@ -52,6 +53,7 @@ def export_trial(
         folder: made if missing; must be empty otherwise.
         write_yaml: mapping -> text.
         notes: of the study's record, for the model card.
+        export_weights: (checkpoint, file) -> whether the file now holds the network's weights.
 
     Raises:
         StudyError: if there is no such trial, or the folder holds something.
@@ -70,11 +72,13 @@ def export_trial(
     script = _SCRIPT.format(number=number, study=study, folder=_quoted(str(Path.cwd())))
     written[2].write_text(script, encoding="utf-8")
     written[2].chmod(0o755)
-    card = model_card(history, trial, name=study, config=config, notes=notes)
-    written[3].write_text(card, encoding="utf-8")
     if trial.checkpoint and Path(trial.checkpoint).is_dir():
         written.append(folder / "checkpoint")
         shutil.copytree(trial.checkpoint, written[-1])
+        if export_weights(written[-1], folder / "weights.pt"):
+            written.append(folder / "weights.pt")
+    card = model_card(history, trial, name=study, config=config, notes=notes, files=written)
+    written[3].write_text(card, encoding="utf-8")
     return written
 
 

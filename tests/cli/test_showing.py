@@ -157,4 +157,5 @@ def test_export_writes_a_model_card(command: Command, study: Path, tmp_path: Pat
     assert command("export", study, tmp_path / "out")[0] == 0
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# `curves`, trial ")
+    assert "Using it" not in card, "there is no network to load"
     assert "| `loss` |" in card
