@@ -40,12 +40,12 @@ class MetaOptions:
     initial: float = 0.8
     layers: int = 4
     hidden: int = 16
-    residual: float = 0.01
+    residual: float = 0.05
     epochs: int = 40
     batches: int = 4
     loss: str = "removed"
     ahead: int = 1
-    lr: float = 1e-3
+    lr: float = 2e-3
     milestone: int | None = None
     strength: float = 0.1
     alpha: float = 16.0
