@@ -453,8 +453,11 @@ class StudyFile:
             )
         return f"continues {len(history)} trials at {record.location}"
 
-    def enqueue(self, assignments: Sequence[str]) -> Path:
-        """Queue a configuration given as `NAME=VALUE` texts, values in YAML; returns the file.
+    def enqueue(self, assignments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+        """Queue a configuration given as `NAME=VALUE` texts, values in YAML.
+
+        Returns:
+            The file, and the whole configuration: what is not given is the space's own.
 
         Raises:
             SpaceError: for a text without `=`, an unknown parameter, or a value outside its range.
@@ -466,9 +469,8 @@ class StudyFile:
                 raise SpaceError(f"enqueue: write NAME=VALUE, got {text!r}.")
             config[name.strip()] = read_value(value)
         space = self.spec.space
-        if space is not None:
-            space.validate({**space.start, **config})
-        return Queue(self.spec.output / "queue").add(config)
+        whole = config if space is None else space.validate({**space.start, **config})
+        return Queue(self.spec.output / "queue").add(config), whole
 
     def export(self, record: Record, history: History, number: int, folder: Path) -> list[Path]:
         """Write trial `number`, and what the last stage made of it, into `folder`; returns what was written."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autosearch.cli.options import AsJson, Overrides, StudyPath
-from autosearch.cli.output import Exit, json_out, note, out, table
+from autosearch.cli.output import Exit, json_out, note, out, show, table
 
 KINDS = (
     "searchers",
@@ -44,8 +44,9 @@ def enqueue(
     """Queue a configuration by hand; a running study takes it next."""
     from autosearch.compose import load
 
-    path = load(study_file, overrides or ()).enqueue(values)
-    out(f"queued: {path}")
+    path, config = load(study_file, overrides or ()).enqueue(values)
+    out(f"queued: {', '.join(f'{name}={show(value)}' for name, value in config.items())}")
+    out(f"file: {path}")
     return Exit.DONE
 
 

@@ -196,7 +196,9 @@ class _Loader:
         for key in close:
             self.document.add(("run", key), f"unknown key.{did_you_mean(key, FORMS)}")
         if not close:
-            self.document.add(("run",), f"needs one of {', '.join(FORMS)}, which says what a trial executes")
+            there = f"; there is only {', '.join(map(str, data))}" if data else ""
+            message = f"needs one of {', '.join(FORMS)}, which says what a trial executes{there}"
+            self.document.add(("run",), message)
 
     def _task(self, name: str, given: dict[str, Any]) -> RunSpec | None:
         if "data_dir" in given:

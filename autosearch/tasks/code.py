@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autosearch.core import ResolveError
+from autosearch.space import did_you_mean
 
 
 class Code:
@@ -49,7 +50,8 @@ class Code:
         found: Any = self._from_file(where) if where.endswith(".py") else self._from_package(where, target)
         for part in name.split("."):
             if not hasattr(found, part):
-                raise ResolveError(f"{target!r}: {where} has no {name!r}.")
+                hint = did_you_mean(part, [known for known in dir(found) if not known.startswith("_")])
+                raise ResolveError(f"{target!r}: {where} has no {name!r}.{hint}")
             found = getattr(found, part)
         if not callable(found):
             raise ResolveError(f"{target!r} is not callable.")

@@ -218,6 +218,7 @@ def test_quiet_prints_the_result_alone_and_json_lines_are_json(command: Command,
 def test_enqueue_is_taken_next_and_refuses_what_does_not_fit(command: Command, study: Path) -> None:
     command("run", study)
     assert command("enqueue", study, "x=0.125", "k=b")[0] == 0
+    assert "queued: x=0.25, k=a\n" in command("enqueue", study, "x=0.25")[1]
     code, _, err = command("enqueue", study, "x=7")
     assert code == 2
     assert "x" in err

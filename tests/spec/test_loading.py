@@ -207,7 +207,8 @@ def test_a_study_has_exactly_one_form_of_run(problems: Problems) -> None:
         "says what a trial executes"
     ]
     assert (
-        "run: needs one of task, function, optuna, command" in problems(HEAD + SPACE + "run: {steps: 3}")[0]
+        "run: needs one of task, function, optuna, command, which says what a trial executes; there is only steps"
+        in problems(HEAD + SPACE + "run: {steps: 3}")[0]
     )
     assert problems(HEAD + SPACE + "run: {tsk: table}") == [
         "a.yaml:6:7 run.tsk: unknown key. Did you mean 'task'?"

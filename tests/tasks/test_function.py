@@ -152,6 +152,7 @@ def test_a_file_s_function_imports_its_neighbour_and_shadows_nothing(tmp_path: P
     [
         ("nowhere.py:f", "no file"),
         ("./train.py:g", "has no 'g'"),
+        ("./train.py:NUMBRE", "has no 'NUMBRE'. Did you mean 'NUMBER'"),
         ("./train.py:NUMBER", "is not callable"),
         ("no_such_package.here:f", "no module"),
         ("train.py", "write package.module:name"),
