@@ -219,7 +219,10 @@ class DeltaSTN:
         self.steps += 1
         settings = self.settings
         if not settings.centred:
-            self._step_responses([p.grad for p in self._responding])
+            grads = [p.grad for p in self._responding]
+            if all(grad is None for grad in grads):
+                raise _deaf()
+            self._step_responses(grads)
         elif self.steps % settings.response_every == 0:
             self._fit_responses(batch)
         found = None
@@ -263,7 +266,10 @@ class DeltaSTN:
             else:
                 stack.enter_context(signal.showing(gains, values))
             try:
-                loss = self._penalised(model, batch, values) + self._decay(gains, values)
+                loss = self._penalised(model, batch, values)
+                if not loss.requires_grad:
+                    raise _deaf()
+                loss = loss + self._decay(gains, values)
                 # Here, where layers still see what they saw: activation checkpointing makes passes again.
                 return loss, torch.autograd.grad(loss, self._responding, allow_unused=True)
             except NotImplementedError as error:
@@ -463,6 +469,14 @@ def _fixed(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for p in trained:
             p.requires_grad_(True)
+
+
+def _deaf() -> OptionError:
+    return OptionError(
+        "loss: nothing in it depends on the responses. It must call the `model` that it is given, and the network its "
+        "layers: a weight that is used without its layer's call does not answer.",
+        "loss",
+    )
 
 
 def _adaptive(optimizer: torch.optim.Optimizer) -> bool:

@@ -291,6 +291,27 @@ def test_what_cannot_be_tuned_is_refused_with_the_reason(tune, options, said):
         train(DeltaSTN(model, optimizer, tune, **given), 1)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_loss_without_the_layers_calls_is_refused(preset):
+    model = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.2))
+
+    def around(given, batch, values):
+        return functional.cross_entropy(functional.linear(batch[0], model[0].weight), batch[1])
+
+    with pytest.raises(OptionError, match="nothing in it depends on the responses"):
+        train(tuner_of(model=model, loss=around, preset=preset), 1)
+
+
+def test_a_loss_that_calls_another_model_than_it_is_given_is_refused():
+    model = network()
+
+    def other(given, batch, values):
+        return loss(model, batch)
+
+    with pytest.raises(OptionError, match="must call the `model` that it is given"):
+        train(tuner_of(model=model, loss=other), 1)
+
+
 def test_a_name_that_the_loss_does_not_read_is_warned_of_once():
     tuner = tuner_of({"droput": {"low": 0.0, "high": 0.9}})
     with pytest.warns(UserWarning, match="droput: the loss did not read it.*Did you mean 'dropout'"):
