@@ -1,5 +1,6 @@
 """`enqueue`, `init`, `list`, `schema`."""
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +76,8 @@ space:
   optimizer: [sgd, adamw]                       # a list is a choice
   momentum:  {{type: float, low: 0.0, high: 0.99, when: optimizer == 'sgd'}}
 
-# Who suggests: `auto` chooses and says why. `autosearch list` names all.
+# Who suggests: `auto` chooses and says why. `autosearch list searchers` names all,
+# `autosearch list searchers bayesian` says all about one.
 searcher: auto
 
 # Who stops losers early, such as {{method: asha, min: 2, max: 20}}.
@@ -106,11 +108,23 @@ def init(
     return Exit.DONE
 
 
-def list_plugins(as_json: AsJson = False) -> int:
+def list_plugins(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="These alone: searchers, tasks, …", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="All about this one.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
     """List everything registered: searchers, schedulers, tasks, spaces and so on."""
     from autosearch.core import plugins
 
-    found = plugins.describe(KINDS)
+    kinds = KINDS if kind is None else (_kind(kind),)
+    if name is not None:
+        return _all_about(kinds[0], name, as_json=as_json)
+    found = plugins.describe(kinds)
     if as_json:
         json_out(found)
         return Exit.DONE
@@ -118,6 +132,40 @@ def list_plugins(as_json: AsJson = False) -> int:
         [plugins.singular(kind), name, text] for kind, names in found.items() for name, text in names.items()
     ]
     table(["kind", "name", "what it is"], rows)
+    return Exit.DONE
+
+
+def _kind(word: str) -> str:
+    from autosearch.core import OptionError, plugins
+    from autosearch.space import did_you_mean
+
+    known = {plugins.singular(kind): kind for kind in KINDS} | {kind: kind for kind in KINDS}
+    if word not in known:
+        hint = did_you_mean(word, known) or f" Known: {', '.join(KINDS)}."
+        raise OptionError(f"list: unknown kind {word!r}.{hint}", "kind")
+    return known[word]
+
+
+def _all_about(kind: str, name: str, *, as_json: bool) -> int:
+    """Print what a plug-in says of itself and of what it inherits its options from, and the options' defaults."""
+    from autosearch.core import plugins
+
+    found = plugins.load(kind, name)
+    above = [part for part in getattr(found, "__mro__", ())[1:] if "Attributes:" in (part.__doc__ or "")]
+    about = [inspect.getdoc(part) or "" for part in (found, *above)]
+    options = {
+        option: "required" if parameter.default is parameter.empty else show(parameter.default)
+        for option, parameter in (plugins.option_parameters(found) or {}).items()
+        if str(parameter.default) != "<factory>"  # of a dataclass, which shows nothing of it
+    }
+    if as_json:
+        json_out({"kind": plugins.singular(kind), "name": name, "about": about, "options": options})
+        return Exit.DONE
+    out("\n\n".join(about))
+    if options:
+        out("\nDefaults:")
+        for option, default in options.items():
+            out(f"    {option}: {default}")
     return Exit.DONE
 
 

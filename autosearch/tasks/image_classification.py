@@ -17,7 +17,8 @@ from autosearch.tasks.models import IMAGE_MODELS, Builder
 class ImageClassification(Classification):
     """Trains an image classifier and reports `val_accuracy` and `val_loss` after each epoch.
 
-    All arguments are listed at `TrainingTask`; these come on top.
+    All arguments are listed at `TrainingTask`; these come on top. `dataset` is digits, fashion_mnist, mnist, cifar10 or
+    cifar10_subset, `model` mlp, cnn, resnet, preact_resnet, vgg, mobilenet_v2, or one for architectures.
 
     Attributes:
         image_size: pixels a side after average pooling, None for the data's own.

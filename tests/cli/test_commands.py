@@ -298,6 +298,43 @@ def test_list_names_everything_and_nothing_registered_is_broken(command: Command
     assert all(text for names in found.values() for text in names.values())
 
 
+def test_list_narrows_to_a_kind_and_tells_all_about_one(command: Command) -> None:
+    rows = [line.split("\t") for line in command("list", "schedulers")[1].splitlines()]
+    assert {row[0] for row in rows[1:]} == {"scheduler"}
+    assert command("list", "scheduler") == command("list", "schedulers")
+    _, out, _ = command("list", "scheduler", "asha")
+    assert "reduction: the factor eta between rungs" in out
+    assert "    reduction: 3\n" in out
+    task = json.loads(command("list", "tasks", "image_classification", "--json")[1])
+    assert task["options"]["epochs"] == "20"
+    assert any("epochs: passes over the training data" in text for text in task["about"]), (
+        "inherited ones too"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("list", "serchers"), "list: unknown kind 'serchers'. Did you mean 'searchers'?"),
+        (("list", "searchers", "baysian"), "unknown searcher 'baysian'. Did you mean 'bayesian'?"),
+    ],
+)
+def test_list_answers_a_mistyped_name_with_the_nearest(
+    command: Command, words: tuple[str, ...], message: str
+) -> None:
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_image_classification_names_its_datasets_and_models(command: Command) -> None:
+    from autosearch.tasks.datasets import IMAGE_DATASETS
+    from autosearch.tasks.models import IMAGE_MODELS
+
+    about = command("list", "task", "image_classification")[1]
+    assert [name for name in (*IMAGE_DATASETS, *IMAGE_MODELS) if name not in about] == []
+
+
 def test_schema_is_json_schema(command: Command) -> None:
     schema = json.loads(command("schema")[1])
     assert {"study", "run", "objectives", "space", "budget"} <= set(schema["properties"])
