@@ -38,7 +38,7 @@ class JournalStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path.absolute()
-        self.location = str(self._path)
+        self.location, self.folder = str(self._path), self._path.parent
         self._read_only = read_only
         self._lock: DriverLock | None = None
         self._write_lock = WriteLock(self._path)

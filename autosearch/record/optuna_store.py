@@ -18,6 +18,8 @@ from autosearch.record.store import Change, Draft, Row, Status, StudyRow
 class OptunaStore:
     """Studies in an Optuna storage, through its public interface."""
 
+    folder = None
+
     def __init__(self, storage: BaseStorage, location: str) -> None:
         self.storage = storage
         self.location = location

@@ -156,7 +156,10 @@ class RdbStore:
     def __init__(self, url: str, *, driver_of: str | None) -> None:
         self._storage = open_database(url, writable=driver_of is not None)
         self._engine = self._storage.engine
-        self.location = location_of(self._engine.url)
+        place = self._engine.url
+        self.location = location_of(place)
+        file = place.database if place.get_backend_name() == "sqlite" else None
+        self.folder = Path(file).absolute().parent if file else None
         self._driver: DriverRow | None = None
         if driver_of is None:
             return

@@ -1,7 +1,9 @@
 """The record of one study over a store: what core calls a `Record`."""
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from autosearch.core.errors import RecordError, StudyMismatchError
@@ -18,6 +20,8 @@ _VERSION, _PROBLEM, _PARENT, _NOTE = (
     "autosearch:parent",
     "autosearch:note:",
 )
+# Before a checkpoint's path below the folder that the record lies in: a study's folder may be moved as a whole.
+_BESIDE = "beside-the-record:"
 # Where Optuna's `Study.set_metric_names` keeps them.
 _METRIC_NAMES = "study:metric_names"
 
@@ -147,7 +151,7 @@ class StudyRecord:
             status=status,
             params=params,
             distributions=distributions,
-            content=encoding.birth(self.problem, trial),
+            content=encoding.birth(self.problem, self._movable(trial)),
             # One that is finished already ran before: its length is right on the dashboard's timeline.
             started=None if status is Status.WAITING else now - timedelta(seconds=trial.seconds),
             ended=now if status.finished else None,
@@ -159,7 +163,7 @@ class StudyRecord:
 
     def amend(self, trial: Trial) -> None:
         """Write a changed state, checkpoint, attempt, `until` of an unfinished trial."""
-        change = encoding.amendment(trial)
+        change = encoding.amendment(self._movable(trial))
         leaves_queue = self._id(trial) in self._waiting
         if leaves_queue and encoding.status(self.problem, trial) is Status.RUNNING:
             change = encoding.with_status(change, Status.RUNNING)
@@ -168,12 +172,26 @@ class StudyRecord:
 
     def finish(self, trial: Trial) -> None:
         """Write the end of `trial`. Durable when it returns; never changes again."""
-        self._update(trial, encoding.ending(self.problem, trial))
+        self._update(trial, encoding.ending(self.problem, self._movable(trial)))
 
     def _update(self, trial: Trial, change: Change) -> None:
         self._check_writable()
         self.store.update_trial(self._id(trial), change)
         self._rows = None
+
+    def _movable(self, trial: Trial) -> Trial:
+        """The trial as it is written: the path of a checkpoint below the record's folder counts from there."""
+        path, folder = trial.checkpoint, self.store.folder
+        if path is None or folder is None or not Path(path).is_relative_to(folder):
+            return trial
+        return dataclasses.replace(trial, checkpoint=f"{_BESIDE}{Path(path).relative_to(folder)}")
+
+    def _moved(self, trial: Trial) -> Trial:
+        """The inverse of `_movable`, wherever the record lies now."""
+        path, folder = trial.checkpoint, self.store.folder
+        if path is None or folder is None or not path.startswith(_BESIDE):
+            return trial
+        return dataclasses.replace(trial, checkpoint=str(folder / path.removeprefix(_BESIDE)))
 
     def _id(self, trial: Trial) -> int:
         try:
@@ -192,7 +210,9 @@ class StudyRecord:
         rows = self.store.load(self._study.study_id) if self._rows is None else self._rows
         # Read once: a large study's rows would otherwise stay in memory beside its trials.
         self._rows = None
-        trials = [encoding.trial_of(self.problem, number, row) for number, row in enumerate(rows)]
+        trials = [
+            self._moved(encoding.trial_of(self.problem, number, row)) for number, row in enumerate(rows)
+        ]
         try:
             return History(self.problem, trials)
         except MALFORMED as error:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from autosearch.core.records import Json
@@ -106,9 +107,13 @@ class Store(Protocol):
 
     Attributes:
         location: what a person needs to find it again; without a password.
+        folder: that it lies in, absolute; None where it is no file that is moved with what lies beside it.
     """
 
     location: str
+
+    @property
+    def folder(self) -> Path | None: ...
 
     def studies(self) -> dict[str, StudyRow]:
         """Every study by name."""

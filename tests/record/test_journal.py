@@ -216,6 +216,21 @@ def test_the_same_process_is_told_to_close_the_study(tmp_path: Path) -> None:
     start(tmp_path).record.close()
 
 
+def test_checkpoints_beside_a_journal_move_with_it(tmp_path: Path) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    driver = start(home)
+    for path in (home / "checkpoints" / "c0", tmp_path / "elsewhere", Path("relative")):
+        number = driver.begin(CONFIG)
+        driver.amend(number, checkpoint=str(path), checkpoint_step=1)
+    driver.report(0, RESULT)
+    driver.finish(0)
+    driver.record.close()
+    assert [t.checkpoint for t in start(home).record.history()] == [t.checkpoint for t in driver.trials]
+    home.rename(away)
+    found = [t.checkpoint for t in read_history(journal(away), "study")]
+    assert found == [str(away / "checkpoints" / "c0"), str(tmp_path / "elsewhere"), "relative"]
+
+
 def test_a_study_that_nobody_holds_any_more_lets_go_of_its_files(tmp_path: Path) -> None:
     start(tmp_path)
     gc.collect()

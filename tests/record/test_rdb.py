@@ -180,6 +180,17 @@ def test_the_row_is_refreshed_while_the_study_is_open(
     driver.record.close()
 
 
+def test_checkpoints_beside_an_sqlite_file_move_with_it(tmp_path: Path) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    driver = start(home)
+    driver.amend(driver.begin(CONFIG), checkpoint=str(home / "checkpoints" / "c0"), checkpoint_step=1)
+    driver.record.close()
+    home.rename(away)
+    record = start(away).record
+    assert record.history()[0].checkpoint == str(away / "checkpoints" / "c0")
+    record.close()
+
+
 def test_the_row_of_a_study_that_nobody_holds_any_more_goes_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
