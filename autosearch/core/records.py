@@ -161,23 +161,24 @@ class Trial:
     number: int
     config: Config
     state: State = State.RUNNING
-    seen: int = 0
-    transitions: tuple[Transition, ...] = ()
-    reports: tuple[Report, ...] = ()
-    values: tuple[float, ...] | None = None
-    violations: tuple[float, ...] = ()
+    # What a person who prints a trial does not look for stays out of its representation.
+    seen: int = field(default=0, repr=False)
+    transitions: tuple[Transition, ...] = field(default=(), repr=False)
+    reports: tuple[Report, ...] = field(default=(), repr=False)
+    values: tuple[float, ...] | None = field(default=None, repr=False)
+    violations: tuple[float, ...] = field(default=(), repr=False)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    info: Mapping[str, Json] = field(default_factory=dict)
-    data: Mapping[str, Json] = field(default_factory=dict)
+    info: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    data: Mapping[str, Json] = field(default_factory=dict, repr=False)
     parent: int | None = None
     until: int | None = None
     checkpoint: str | None = None
     checkpoint_step: int = 0
     failure: Failure | None = None
     attempts: tuple[str, ...] = ()
-    started_s: float = 0.0
+    started_s: float = field(default=0.0, repr=False)
     seconds: float = 0.0
-    batch: tuple[int, int] = (0, 1)
+    batch: tuple[int, int] = field(default=(0, 1), repr=False)
 
     @property
     def nested(self) -> dict[str, Any]:

@@ -39,6 +39,18 @@ def test_ask_and_tell_find_the_best(make_study: Make) -> None:
     assert [trial.number for trial in study.history] == [0, 1, 2, 3, 4]
 
 
+def test_what_a_notebook_shows_of_a_study_and_a_trial_fits_a_line(make_study: Make) -> None:
+    study = make_study()
+    assert repr(study).endswith(": no trials>")
+    for _ in range(3):
+        study.tell(study.ask(), {"loss": 0.5})
+    assert repr(study) == f"<Study {study.name!r}: 3 complete>"
+    shown = repr(study.best)
+    assert shown.startswith("Trial(number=0, config={")
+    assert "metrics={'loss': 0.5}" in shown
+    assert len(shown) < 400
+
+
 def test_maximized_objectives_are_flipped_once(make_study: Make) -> None:
     study = make_study(objectives={"accuracy": "maximize"})
     for value in (0.2, 0.9, 0.5):
