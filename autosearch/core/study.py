@@ -31,14 +31,11 @@ from autosearch.core.records import (
 from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.settings import Resources, Retries, RunSettings
 from autosearch.core.stages import run_last, run_stages, staged
-from autosearch.core.threads import Serial, alone
 from autosearch.space import Expression, SearchSpace
 
 
-class Study(Serial):
+class Study:
     """A search from its problem to its best trial, by ask/tell or through a runner.
-
-    Several threads may ask, report and tell: one waits for the other.
 
     Args:
         space: parameters by name, a SearchSpace, or the name or path of a shipped space.
@@ -82,14 +79,13 @@ class Study(Serial):
         workers: int = 1,
         fidelity: tuple[int | None, int | None] = (None, None),
         price_per_hour: float | None = None,
-        retries: Retries | Mapping[str, int] | None = None,
+        retries: Retries | None = None,
         queue: Path | None = None,
         record: Record | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from autosearch.core.opening import open_record, resolve_space
 
-        super().__init__()
         if isinstance(scheduler, Mapping):
             fidelity = (scheduler.get("min", fidelity[0]), scheduler.get("max", fidelity[1]))
         self.problem = Problem(
@@ -109,9 +105,9 @@ class Study(Serial):
                 part.check(self.problem)
         milestones = getattr(self.scheduler, "milestones", None)
         self._milestones = frozenset(milestones(self.problem)) if milestones else frozenset()
-        self.retries = arguments.settings(Retries, retries or {}, "retries")
+        self.retries = retries or Retries()
         self.queue = Queue(queue)
-        self.record = record or open_record(storage, arguments.study_name(name), self.problem)
+        self.record = record or open_record(storage, name, self.problem)
         self.history = self.record.history().with_problem(self.problem)
         self.history.stages = self.record.stages()
         self._ledger = Ledger(self.record, self.history, StudyClock(clock, self.history.elapsed_s))
@@ -218,7 +214,6 @@ class Study(Serial):
             raise StudyError(f"ask: {reason} ({self._counts()}). Raise `budget` to go on.")
         return trials[0]
 
-    @alone
     def next(self, n: int) -> list[Trial]:
         """Up to `n` trials to run now; fewer, or none, where the study has none to give."""
         started = self.begin_waiting(n)
@@ -229,7 +224,6 @@ class Study(Serial):
             started += self.start(suggestions)
         return started
 
-    @alone
     def begin_waiting(self, n: int) -> list[Trial]:
         """Up to `n` of the trials that go before every suggestion: lost attempts, then queued configurations.
 
@@ -263,7 +257,6 @@ class Study(Serial):
         """
         return choosing.searched(self.searcher, history, n)
 
-    @alone
     def start(self, suggestions: Sequence[Suggestion], seen: int | None = None) -> list[Trial]:
         """Write suggestions that `propose` made from a history of `seen` events as running trials.
 
@@ -311,7 +304,6 @@ class Study(Serial):
 
     # -- queue ---------------------------------------------------------------------------------------------
 
-    @alone
     def enqueue(self, config: Mapping[str, Any], *, info: Mapping[str, Json] | None = None) -> Trial:
         """Queue a configuration, run before anything a searcher suggests.
 
@@ -336,7 +328,6 @@ class Study(Serial):
         )
         return self._ledger.begin(trial)
 
-    @alone
     def import_queue(self) -> None:
         """Move configurations queued by hand into the record. Called before each suggestion.
 
@@ -359,7 +350,6 @@ class Study(Serial):
 
     # -- report and tell -----------------------------------------------------------------------------------
 
-    @alone
     def report(
         self,
         trial: Trial | int,
@@ -399,7 +389,6 @@ class Study(Serial):
         ends = [end for end in (trial.until, self.problem.fidelity[1]) if end is not None]
         return bool(ends) and self._ledger.steps[trial.number] >= min(ends)
 
-    @alone
     def tell(
         self,
         trial: Trial | int,
@@ -449,7 +438,6 @@ class Study(Serial):
         self._session_ends.append(trial)
         return trial
 
-    @alone
     def fail(self, trial: Trial | int, failure: Failure) -> Trial:
         """End an attempt that failed; the trial is tried again where `retries` allow it."""
         current = self._ledger.running(trial, "fail")
@@ -459,7 +447,6 @@ class Study(Serial):
         self._ledger.notify("retry", current, failure.message)
         return current
 
-    @alone
     def interrupt(self, trial: Trial | int, *, checkpoint: str | Path | None = None) -> Trial:
         """Let go of a running trial so that the next session goes on with it from its newest checkpoint."""
         current = self._ledger.with_checkpoint(self._ledger.running(trial, "interrupt"), checkpoint)
@@ -473,7 +460,6 @@ class Study(Serial):
         self._waiting.append(trial.number)
         return self._ledger.leave(trial, cause)
 
-    @alone
     def finish_paused(self) -> list[Trial]:
         """End every paused trial as stopped: called by runners when nothing will thaw them any more."""
         return [self._finish(t, State.STOPPED) for t in self.history.by_state(State.PAUSED)]
@@ -529,17 +515,14 @@ class Study(Serial):
             last: makes the stage that goes on from the winner, from the winner's job; its name begins with `finally-`.
         """
         if trials is not None or minutes is not None:
-            self.set_budget(
-                arguments.budget({"trials": trials, "minutes": minutes, "cost": self.problem.budget.cost})
-            )
-        if settings is None:
-            settings = RunSettings(resources=arguments.settings(Resources, resources or {}, "resources"))
+            self.set_budget(Budget(trials, minutes, self.problem.budget.cost))
+        if isinstance(resources, Mapping):
+            resources = Resources(**resources)
+        settings = settings or RunSettings(resources=resources or Resources())
         if isinstance(objective, Objective):
             work: Objective = objective
-        elif callable(objective) or isinstance(objective, str):
-            work = plugins.load("adapters", "function")(objective)
         else:
-            raise StudyError(f"run: needs an Objective or a function to call, got {objective!r}.")
+            work = plugins.load("adapters", "function")(objective)
         if hasattr(work, "check"):
             work.check(self.problem)
         worker = plugins.build("runners", runner, settings)
