@@ -203,17 +203,17 @@ class Response(nn.Module):
 class LinearResponse(Response):
     """Of `nn.Linear`."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of the layer
         """(B, …, D) -> (B, …, O)."""
-        return self.affine(0, x, functional.linear)
+        return self.affine(0, input, functional.linear)
 
 
 class ConvResponse(Response):
     """Of `nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`: one gain for an output channel."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of the layer
         """(B, C, …) -> (B, O, …)."""
-        return self.affine(0, x, self.layer._conv_forward, 1)
+        return self.affine(0, input, self.layer._conv_forward, 1)
 
 
 class EmbeddingResponse(Response):
@@ -222,14 +222,14 @@ class EmbeddingResponse(Response):
     def make_slots(self, layer: Any, *, tied: bool) -> list[Slot]:
         return [Slot(layer, "weight", None, axis=1, tied=tied)]
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of the layer
         """(B, …) -> (B, …, E)."""
         layer = self.layer
 
         def op(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:  # noqa: ARG001
             return functional.embedding(x, weight, layer.padding_idx, None, 2.0, layer.scale_grad_by_freq)
 
-        return self.affine(0, tokens, op)
+        return self.affine(0, input, op)
 
 
 class NormResponse(Response):
@@ -249,12 +249,12 @@ class NormResponse(Response):
             return functional.group_norm(x, layer.num_groups, None, None, layer.eps)
         return functional.instance_norm(x, None, None, None, None, True, 0.0, layer.eps)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of the layer
         """Same shape as the input."""
         if self.signal.gains is None:
-            plain: torch.Tensor = self.plain(x)
+            plain: torch.Tensor = self.plain(input)
             return plain
-        x, layer = self.normalised(x), self.layer
+        x, layer = self.normalised(input), self.layer
         if layer.weight is None:
             return x
         channel = x.ndim - 1 if self.channel is None else self.channel
@@ -326,19 +326,19 @@ class DropoutResponse(Response):
     def make_slots(self, layer: Any, *, tied: bool) -> list[Slot]:  # noqa: ARG002
         return []
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of the layer
         """Same shape as the input."""
         values = self.signal.values
         if self.tuned is None or values is None or not self.layer.training:
-            plain: torch.Tensor = self.plain(x)
+            plain: torch.Tensor = self.plain(input)
             return plain
         whole = (
             2
             if isinstance(self.layer, nn.modules.dropout._DropoutNd) and type(self.layer) is not nn.Dropout
             else None
         )
-        rate = self.signal.spread(values[self.tuned][:, None], x, x.ndim - 1, self.name)
-        return dropped(x, rate, whole)
+        rate = self.signal.spread(values[self.tuned][:, None], input, input.ndim - 1, self.name)
+        return dropped(input, rate, whole)
 
 
 def dropped(x: torch.Tensor, rate: torch.Tensor, dims: int | None = None) -> torch.Tensor:

@@ -32,11 +32,11 @@ class _Tap:
     def __init__(self, module: nn.Module) -> None:
         self.waiting = False
         self.caught: torch.Tensor | None = None
-        self.handle = module.register_forward_pre_hook(self._catch)
+        self.handle = module.register_forward_pre_hook(self._catch, with_kwargs=True)
 
-    def _catch(self, module: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG002
+    def _catch(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:  # noqa: ARG002
         if self.waiting:
-            self.caught = args[0]
+            self.caught = next(iter((*args, *kwargs.values())), None)
 
     def take(self) -> torch.Tensor | None:
         """What was caught; nothing is kept."""
@@ -57,20 +57,20 @@ class Penalties:
 
     def __init__(self, model: nn.Module, places: Mapping[str, str | None], batch_dim: int) -> None:
         self._batch_dim = batch_dim
-        self._taps: dict[str, tuple[str, _Tap]] = {}
         modules = dict(model.named_modules())
         linear = [path for path, module in modules.items() if type(module) is nn.Linear]
-        for name, place in places.items():
-            path = place if place is not None else (linear[-1] if linear else None)
+        found = {name: place or (linear[-1] if linear else None) for name, place in places.items()}
+        for name, path in found.items():
             if path is None or path not in modules:
                 what = "the network has no linear layer" if path is None else f"no module is called {path!r}"
                 raise OptionError(f"{name}: {what}; give with `of` the module whose input it is of.", name)
-            self._taps[name] = path, _Tap(modules[path])
+        self._taps = {name: (path, _Tap(modules[path])) for name, path in found.items() if path is not None}
 
     def leave(self, model: nn.Module) -> None:
-        """Take the hooks off a copy of the network."""
+        """Take the hooks off the network, or off a copy of it."""
         for path, tap in self._taps.values():
-            del model.get_submodule(path)._forward_pre_hooks[tap.handle.id]
+            module = model.get_submodule(path)
+            del module._forward_pre_hooks[tap.handle.id], module._forward_pre_hooks_with_kwargs[tap.handle.id]
 
     def watch(self) -> None:
         """Look at the next pass."""

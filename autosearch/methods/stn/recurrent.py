@@ -37,11 +37,11 @@ class CellResponse(Response):
             Slot(layer, f"weight_{k}", f"bias_{k}" if layer.bias else None, tied=tied) for k in ("ih", "hh")
         ]
 
-    def forward(self, x: torch.Tensor, hx: Any = None) -> Any:
+    def forward(self, input: torch.Tensor, hx: Any = None) -> Any:  # noqa: A002 - the name of the layer
         """(B, D) and the state -> the next state."""
         if self.signal.gains is None:
-            return self.plain(x, hx)
-        long = isinstance(self.layer, nn.LSTMCell)
+            return self.plain(input, hx)
+        x, long = input, isinstance(self.layer, nn.LSTMCell)
         if hx is None:
             zero = torch.zeros(len(x), self.layer.hidden_size, device=x.device, dtype=x.dtype)
             state: State = (zero, zero) if long else (zero,)
@@ -73,11 +73,11 @@ class RecurrentResponse(Response):
         ways = ("", "_reverse") if layer.bidirectional else ("",)
         return [f"_l{i}{way}" for i in range(layer.num_layers) for way in ways]
 
-    def forward(self, x: Any, hx: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - the name of the layer
         """Sequences (B, T, D), or (T, B, D) without `batch_first` -> outputs and last states, as the plain layer."""
-        layer = self.layer
+        layer, x = self.layer, input
         if self.signal.gains is None and (self.tuned is None or self.signal.values is None):
-            return self.plain(x, hx)
+            return self.plain(input, hx)
         if isinstance(x, PackedSequence) or x.ndim != 3:
             raise OptionError(
                 f"{self.name}: packed or unbatched sequences have no place for a response; pad them, "

@@ -135,17 +135,13 @@ class DeltaSTN:
         )
         with ExitStack() as undo:  # the network is left as it came where anything below does not fit
             undo.callback(self.converted.undo)
-            self._prepare(tuned, places, validation, batch_dim)
+            self._penalties = Penalties(model, places, batch_dim)
+            undo.callback(self._penalties.leave, model)
+            self._prepare(tuned, validation)
             undo.pop_all()
         self._show()
 
-    def _prepare(
-        self,
-        tuned: Sequence[Tuned],
-        places: Mapping[str, str | None],
-        validation: Iterable[Any],
-        batch_dim: int,
-    ) -> None:
+    def _prepare(self, tuned: Sequence[Tuned], validation: Iterable[Any]) -> None:
         model, optimizer = self.model, self.optimizer
         if not self.settings.centred and self.converted.shares_weights:
             raise OptionError(
@@ -162,7 +158,6 @@ class DeltaSTN:
         self.hyper = Hyperparameters(tuned, sigma=self.settings.sigma, device=device)
         if self.settings.scale_init:
             nn.init.normal_(self.converted.scale, std=self.settings.scale_init)
-        self._penalties = Penalties(model, places, batch_dim)
         self._general = self.converted.general_parameters()
         self._responding = self.converted.response_parameters()
         self._decay_scales = decay_scales(optimizer)

@@ -74,9 +74,9 @@ def loss(model, batch, values=None):
     return functional.cross_entropy(model(batch[0]).float(), batch[1])
 
 
-def tuner_of(model, data=None, make=torch.optim.SGD, **options):
+def tuner_of(model, data=None, make=torch.optim.SGD, tune=DROPOUT, **options):
     given = {"loss": loss, "val_loss": loss, "validation": (data or batches())[2:], **options}
-    return DeltaSTN(model, make(model.parameters(), lr=0.05), DROPOUT, **given)
+    return DeltaSTN(model, make(model.parameters(), lr=0.05), tune, **given)
 
 
 def train(tuner, steps=4, data=None, cast=False):
@@ -164,9 +164,47 @@ def test_a_layer_frozen_on_the_way_stays_frozen():
 def test_an_optimizer_that_calls_back_is_refused_and_the_network_left_as_it_was():
     model = residual()
     with pytest.raises(OptionError, match="LBFGS computes the loss itself"):
-        tuner_of(model, make=torch.optim.LBFGS)
-    assert not any("forward" in vars(module) for module in model.modules())
+        tuner_of(model, make=torch.optim.LBFGS, tune={**DROPOUT, "activation_penalty": {"low": 0.0}})
+    assert not any("forward" in vars(module) or module._forward_pre_hooks for module in model.modules())
     train(tuner_of(model))
+
+
+def test_layers_may_be_called_by_the_names_of_their_arguments():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.drop = nn.Conv1d(4, 4, 1), nn.BatchNorm1d(4), nn.Dropout(0.2)
+            self.lstm, self.cell, self.head = (
+                nn.LSTM(8, 6, batch_first=True),
+                nn.GRUCell(6, 6),
+                nn.Linear(6, 2),
+            )
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x):
+            x = self.drop(input=self.norm(input=self.conv(input=x)))
+            x, (h, _) = self.lstm(input=x, hx=None)
+            x, _ = self.attention(query=x, key=x, value=x)
+            return self.head(input=self.cell(input=x[:, -1], hx=h[0]))
+
+    torch.manual_seed(0)
+    tuner = tuner_of(Named())
+    train(tuner)
+    assert moved(tuner)
+
+
+def test_a_penalty_sees_what_a_layer_gets_by_name():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.head = nn.Linear(32, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(input=self.hidden(x.flatten(1)))
+
+    tuner = tuner_of(Named(), tune={"activation_penalty": {"low": 0.0, "high": 1.0}})
+    train(tuner)
+    assert not any(module._forward_pre_hooks for module in tuner.export().modules())
 
 
 def test_a_resumed_run_knows_which_groups_decay_whatever_was_loaded_first():
