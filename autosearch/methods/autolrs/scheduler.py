@@ -183,7 +183,8 @@ class AutoLRS:
         """Call after each `optimizer.step()` with the loss that it was made for.
 
         Raises:
-            FloatingPointError: if training diverges again and again.
+            FloatingPointError: if training diverges again and again, or behind the last search.
+            OptionError: if parameter groups have come to the optimizer.
         """
         controller = self.controller
         now, before = len(self.optimizer.param_groups), len(self._ratios)
