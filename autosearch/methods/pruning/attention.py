@@ -224,9 +224,9 @@ class StandIn(nn.Module):
         self.pair = isinstance(block, SplitAttention)
         self.batch_first, self.in_proj_bias, self._qkv_same_embed_dim = False, None, False
 
-    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Shaped as the block's output."""
-        y = self.leave(self.enter(x))
+        y = self.leave(self.enter(next(iter((*args, *kwargs.values())))))
         return (y, None) if self.pair else y
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import Any
 
-import torch
 from torch import nn
 
 from autosearch.methods.pruning.attention import blank_linear, replace
@@ -27,8 +26,9 @@ class RecurrentStandIn(nn.Module):
             for n in (directions * state, state, layer.hidden_size)
         )
 
-    def forward(self, x: torch.Tensor, *_: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Sequence and state, or a cell's state."""
+        x = next(iter((*args, *kwargs.values())))
         if self.cell:
             return (self.state(x), self.memory(x)) if self.pair else self.state(x)
         last = x.mean(self.time if x.dim() == 3 else 0)

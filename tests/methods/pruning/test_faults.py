@@ -23,7 +23,7 @@ class Recurrent(nn.Module):
         self.hidden, self.head = nn.Linear(12, 64), nn.Linear(64, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.hidden(self.lstm(x)[0][:, -1]).relu())
+        return self.head(self.hidden(self.lstm(input=x, hx=None)[0][:, -1]).relu())
 
 
 class Attentive(nn.Module):
@@ -35,6 +35,16 @@ class Attentive(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.layer(self.embed(x)).mean(1))
+
+
+class Queried(Attentive):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x)
+        return self.head(self.attention(query=x, key=x, value=x)[0].mean(1))
 
 
 IMAGE = torch.ones(1, 3, 8, 8)
@@ -81,6 +91,7 @@ def test_a_recurrent_layer_of_any_type_stays_whole(dtype: torch.dtype) -> None:
     [
         (network(), IMAGE, {}),
         (Attentive(), torch.ones(2, 5, 8), {}),
+        (Queried(), torch.ones(2, 5, 8), {}),
         (Recurrent(), torch.ones(2, 5, 8), {"ignore": ["lstm"]}),
     ],
 )
