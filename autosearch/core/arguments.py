@@ -1,9 +1,10 @@
 """What callers may write, turned into records: objectives, constraints, budgets, metrics, errors."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from autosearch.core.records import Budget, Failure, Goal
 from autosearch.space import Expression
 
 Direction = Literal["minimize", "maximize"]
+T = TypeVar("T")
 
 
 def goals(objectives: Mapping[str, Direction] | Sequence[Goal]) -> tuple[Goal, ...]:
@@ -40,7 +42,31 @@ def constraint(text: str | Expression, index: int) -> Expression:
     return expression
 
 
-def budget(limits: Mapping[str, float]) -> Budget:
+def study_name(name: str) -> str:
+    """A study's name as it is, if no stage of another study can have it."""
+    if not isinstance(name, str) or not name.strip() or "/" in name:
+        raise OptionError(
+            f"name: must be text without '/', which stands before a stage's name, got {name!r}.", "name"
+        )
+    return name
+
+
+def settings(kind: type[T], given: T | Mapping[str, Any], name: str) -> T:
+    """An instance of one of the dataclasses of `core.settings`, from a mapping of its fields or as it is."""
+    if isinstance(given, kind):
+        return given
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if not isinstance(given, Mapping) or not set(given) <= set(known):
+        raise OptionError(f"{name}: must be a mapping with any of {', '.join(known)}, got {given!r}.", name)
+    for key, value in given.items():
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0
+        ):
+            raise OptionError(f"{name}.{key}: must be a number of at least 0, got {value!r}.", key)
+    return kind(**given)
+
+
+def budget(limits: Mapping[str, float | None]) -> Budget:
     unknown = set(limits) - {"trials", "minutes", "cost"}
     if unknown:
         raise OptionError(

@@ -19,6 +19,8 @@ def resolve_space(space: SearchSpace | Mapping[str, Any] | str, require: Sequenc
         return space
     if isinstance(space, str):
         return SearchSpace({"": load_subspace(space, {})}, require)
+    if not isinstance(space, Mapping):
+        raise SpaceError(f"space: must be a mapping of parameters, a SearchSpace or a name, not {space!r}.")
     return SearchSpace({name: resolve_use(value) for name, value in space.items()}, require)
 
 

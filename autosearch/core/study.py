@@ -31,11 +31,14 @@ from autosearch.core.records import (
 from autosearch.core.results import refuse_repeated_failures, valued
 from autosearch.core.settings import Resources, Retries, RunSettings
 from autosearch.core.stages import run_last, run_stages, staged
+from autosearch.core.threads import Serial, alone
 from autosearch.space import Expression, SearchSpace
 
 
-class Study:
+class Study(Serial):
     """A search from its problem to its best trial, by ask/tell or through a runner.
+
+    Several threads may ask, report and tell: one waits for the other.
 
     Args:
         space: parameters by name, a SearchSpace, or the name or path of a shipped space.
@@ -79,13 +82,14 @@ class Study:
         workers: int = 1,
         fidelity: tuple[int | None, int | None] = (None, None),
         price_per_hour: float | None = None,
-        retries: Retries | None = None,
+        retries: Retries | Mapping[str, int] | None = None,
         queue: Path | None = None,
         record: Record | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from autosearch.core.opening import open_record, resolve_space
 
+        super().__init__()
         if isinstance(scheduler, Mapping):
             fidelity = (scheduler.get("min", fidelity[0]), scheduler.get("max", fidelity[1]))
         self.problem = Problem(
@@ -105,9 +109,9 @@ class Study:
                 part.check(self.problem)
         milestones = getattr(self.scheduler, "milestones", None)
         self._milestones = frozenset(milestones(self.problem)) if milestones else frozenset()
-        self.retries = retries or Retries()
+        self.retries = arguments.settings(Retries, retries or {}, "retries")
         self.queue = Queue(queue)
-        self.record = record or open_record(storage, name, self.problem)
+        self.record = record or open_record(storage, arguments.study_name(name), self.problem)
         self.history = self.record.history().with_problem(self.problem)
         self.history.stages = self.record.stages()
         self._ledger = Ledger(self.record, self.history, StudyClock(clock, self.history.elapsed_s))
@@ -214,6 +218,7 @@ class Study:
             raise StudyError(f"ask: {reason} ({self._counts()}). Raise `budget` to go on.")
         return trials[0]
 
+    @alone
     def next(self, n: int) -> list[Trial]:
         """Up to `n` trials to run now; fewer, or none, where the study has none to give."""
         started = self.begin_waiting(n)
@@ -224,6 +229,7 @@ class Study:
             started += self.start(suggestions)
         return started
 
+    @alone
     def begin_waiting(self, n: int) -> list[Trial]:
         """Up to `n` of the trials that go before every suggestion: lost attempts, then queued configurations.
 
@@ -257,6 +263,7 @@ class Study:
         """
         return choosing.searched(self.searcher, history, n)
 
+    @alone
     def start(self, suggestions: Sequence[Suggestion], seen: int | None = None) -> list[Trial]:
         """Write suggestions that `propose` made from a history of `seen` events as running trials.
 
@@ -304,6 +311,7 @@ class Study:
 
     # -- queue ---------------------------------------------------------------------------------------------
 
+    @alone
     def enqueue(self, config: Mapping[str, Any], *, info: Mapping[str, Json] | None = None) -> Trial:
         """Queue a configuration, run before anything a searcher suggests.
 
@@ -328,6 +336,7 @@ class Study:
         )
         return self._ledger.begin(trial)
 
+    @alone
     def import_queue(self) -> None:
         """Move configurations queued by hand into the record. Called before each suggestion.
 
@@ -350,6 +359,7 @@ class Study:
 
     # -- report and tell -----------------------------------------------------------------------------------
 
+    @alone
     def report(
         self,
         trial: Trial | int,
@@ -389,6 +399,7 @@ class Study:
         ends = [end for end in (trial.until, self.problem.fidelity[1]) if end is not None]
         return bool(ends) and self._ledger.steps[trial.number] >= min(ends)
 
+    @alone
     def tell(
         self,
         trial: Trial | int,
@@ -438,6 +449,7 @@ class Study:
         self._session_ends.append(trial)
         return trial
 
+    @alone
     def fail(self, trial: Trial | int, failure: Failure) -> Trial:
         """End an attempt that failed; the trial is tried again where `retries` allow it."""
         current = self._ledger.running(trial, "fail")
@@ -447,6 +459,7 @@ class Study:
         self._ledger.notify("retry", current, failure.message)
         return current
 
+    @alone
     def interrupt(self, trial: Trial | int, *, checkpoint: str | Path | None = None) -> Trial:
         """Let go of a running trial so that the next session goes on with it from its newest checkpoint."""
         current = self._ledger.with_checkpoint(self._ledger.running(trial, "interrupt"), checkpoint)
@@ -460,6 +473,7 @@ class Study:
         self._waiting.append(trial.number)
         return self._ledger.leave(trial, cause)
 
+    @alone
     def finish_paused(self) -> list[Trial]:
         """End every paused trial as stopped: called by runners when nothing will thaw them any more."""
         return [self._finish(t, State.STOPPED) for t in self.history.by_state(State.PAUSED)]
@@ -515,14 +529,17 @@ class Study:
             last: makes the stage that goes on from the winner, from the winner's job; its name begins with `finally-`.
         """
         if trials is not None or minutes is not None:
-            self.set_budget(Budget(trials, minutes, self.problem.budget.cost))
-        if isinstance(resources, Mapping):
-            resources = Resources(**resources)
-        settings = settings or RunSettings(resources=resources or Resources())
+            self.set_budget(
+                arguments.budget({"trials": trials, "minutes": minutes, "cost": self.problem.budget.cost})
+            )
+        if settings is None:
+            settings = RunSettings(resources=arguments.settings(Resources, resources or {}, "resources"))
         if isinstance(objective, Objective):
             work: Objective = objective
-        else:
+        elif callable(objective) or isinstance(objective, str):
             work = plugins.load("adapters", "function")(objective)
+        else:
+            raise StudyError(f"run: needs an Objective or a function to call, got {objective!r}.")
         if hasattr(work, "check"):
             work.check(self.problem)
         worker = plugins.build("runners", runner, settings)

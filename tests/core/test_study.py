@@ -1,5 +1,7 @@
 import math
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from autosearch.core import (
     StudyError,
     Suggestion,
 )
-from autosearch.space import Categorical, Float, SearchSpace, Subspace
+from autosearch.space import Categorical, Float, SearchSpace, SpaceError, Subspace
 
 from .conftest import SPACE, DrawSearcher, ScriptedScheduler, Ticks
 from .memory_record import ListRecord
@@ -502,3 +504,61 @@ def test_a_budget_that_is_no_amount_is_refused(make_study: Make, budget: dict[st
 def test_objectives_without_directions_are_refused(objectives: Any) -> None:
     with pytest.raises(OptionError, match="must be a mapping such as"):
         Study(SPACE, objectives)
+
+
+def test_several_threads_may_ask_report_and_tell(tmp_path: Path) -> None:
+    with Study(SPACE, {"loss": "minimize"}, searcher="random", storage=tmp_path / "s.journal") as study:
+
+        def one(_: int) -> None:
+            trial = study.ask()
+            study.report(trial, {"loss": 1.0}, step=1)
+            study.tell(trial, 0.5)
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(one, range(40)))
+        events = [t.event for trial in study.history for t in trial.transitions]
+        events += [report.event for trial in study.history for report in trial.reports]
+    assert sorted(events) == list(range(3 * 40))
+    assert [trial.number for trial in study.history] == list(range(40))
+
+
+def test_a_copy_of_a_study_has_a_lock_of_its_own() -> None:
+    study = Study(SPACE, {"loss": "minimize"}, searcher="random")
+    study.tell(study.ask(), 0.5)
+    copy = pickle.loads(pickle.dumps(study))
+    copy.tell(copy.ask(), 0.25)
+    assert (len(study.history), len(copy.history)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resources": {"cpu": 1}}, "resources: must be a mapping with any of cpus"),
+        ({"resources": [1]}, "resources: must be a mapping"),
+        ({"resources": {"cpus": "1"}}, "resources.cpus: must be a number"),
+        ({"trials": -1}, "budget.trials: must be a whole number of at least 1"),
+        ({"minutes": "1"}, "budget.minutes: must be a number above 0"),
+    ],
+)
+def test_what_run_is_given_wrong_is_said(options: dict[str, Any], message: str) -> None:
+    study = Study(SPACE, {"loss": "minimize"}, searcher="random")
+    with pytest.raises(OptionError, match=message):
+        study.run(lambda config: 0.0, runner="inline", **options)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", " ", 3])
+def test_a_name_that_a_stage_may_have_is_refused(name: Any) -> None:
+    with pytest.raises(OptionError, match="name: must be text without '/'"):
+        Study(SPACE, {"loss": "minimize"}, name=name)
+
+
+@pytest.mark.parametrize("objective", [None, 3])
+def test_an_objective_that_cannot_be_called_is_refused(objective: Any) -> None:
+    with pytest.raises(StudyError, match="needs an Objective or a function"):
+        Study(SPACE, {"loss": "minimize"}).run(objective, trials=1)
+
+
+def test_retries_may_be_a_mapping_and_a_space_must_be_one() -> None:
+    assert Study(SPACE, {"loss": "minimize"}, retries={"crash": 3}).retries == Retries(crash=3)
+    with pytest.raises(SpaceError, match="must be a mapping of parameters"):
+        Study([1], {"loss": "minimize"})  # type: ignore[arg-type]
