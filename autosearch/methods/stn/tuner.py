@@ -28,6 +28,7 @@ from autosearch.core.errors import OptionError
 from autosearch.learning import RandomState
 from autosearch.learning.checkpoints import detached
 from autosearch.methods.stn.binding import Noted, bind
+from autosearch.methods.stn.buffers import Untouched
 from autosearch.methods.stn.convert import convert
 from autosearch.methods.stn.hyper import Hyperparameters, Tuned
 from autosearch.methods.stn.layers import BatchNormResponse
@@ -151,9 +152,11 @@ class DeltaSTN:
             )
         for path, name in self._drops.items():
             self.converted.bind_dropout(path, name)
-        for response in self.converted.responses.values():
-            if isinstance(response, BatchNormResponse):
-                response.trains = not self.settings.centred
+        norms = [r for r in self.converted.responses.values() if isinstance(r, BatchNormResponse)]
+        for norm in norms:
+            norm.trains = not self.settings.centred
+        known = {id(buffer) for norm in norms for buffer in norm.layer.buffers()}
+        self._untouched = Untouched([buffer for buffer in model.buffers() if id(buffer) not in known])
         device = next(model.parameters()).device
         self.hyper = Hyperparameters(tuned, sigma=self.settings.sigma, device=device)
         if self.settings.scale_init:
@@ -235,7 +238,7 @@ class DeltaSTN:
         with torch.no_grad():
             offsets = self.hyper.sigma * self.hyper.draw(self._size(batch))
             values = self.hyper.constrain(self.hyper.u + offsets)
-        with _fixed(self._general):
+        with _fixed(self._general), self._untouched.kept():
             loss, grads = self._perturbed(batch, offsets, values)
         if self._judged(loss, "responses"):
             self._step_responses(grads)

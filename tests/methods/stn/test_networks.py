@@ -169,6 +169,25 @@ def test_an_optimizer_that_calls_back_is_refused_and_the_network_left_as_it_was(
     train(tuner_of(model))
 
 
+@pytest.mark.filterwarnings("ignore:linearise")
+def test_statistics_of_layers_that_nobody_knows_do_not_see_passes_beside_training():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4, 1))
+            self.register_buffer("passes", torch.zeros(()))
+            self.register_buffer("shape", torch.ones(3))
+
+        def forward(self, x):
+            if self.training:
+                self.passes += 1
+            return x * self.scale
+
+    model = nn.Sequential(nn.Conv1d(4, 4, 1), Counting(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(32, 2))
+    train(tuner_of(model, unknown="plain"), 6)
+    assert int(model[1].passes) == 6
+
+
 def test_layers_may_be_called_by_the_names_of_their_arguments():
     class Named(nn.Module):
         def __init__(self):
