@@ -1,10 +1,13 @@
 """Every shipped study, run as it is written but for its size, up to its best trial."""
 
+import contextlib
 import os
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import autosearch as asr
 
@@ -44,6 +47,7 @@ SIZES = {
         "run.meta={data_models: 2, epochs: 1, residual: 0.01}",
     ],
     "optuna_objective": [],
+    "own_network": ["scheduler={method: asha, min: 2, max: 3}"],
     "pbt": [
         "budget.trials=4",
         "run.epochs=4",
@@ -93,3 +97,24 @@ def test_a_shipped_study_runs_to_its_best_trial(
 
 def test_every_shipped_study_has_its_size_here() -> None:
     assert sorted(SIZES) == [path.stem for path in STUDIES]
+
+
+def test_an_own_network_is_tuned_exported_pruned_and_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*SMALL, f"output={tmp_path / 'out'}", *SIZES["own_network"]]
+    file = asr.load(FOLDER / "own_network.yaml", overrides)
+    best = file.run().best
+    with contextlib.closing(file.read()) as record:
+        file.export(record, record.history(), best.number, tmp_path / "best")
+    code = runpy.run_path(str(FOLDER / "code" / "own_network.py"))
+    code["main"](tmp_path / "best", epochs=1)
+    before, after = (
+        int(line.split(" with ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[-2:]
+    )
+    assert 0.3 * before < after <= 0.4 * before
+    shape = {"width": best.config["width"], "dropout": best.config["dropout"]}
+    loaded = asr.load_pruned(code["Net"](**shape), tmp_path / "best" / "small").eval()
+    images = code["data"]()[1][:1]
+    exported = torch.export.load(tmp_path / "best" / "small.pt2").module()
+    assert torch.allclose(loaded(images), exported(images), atol=1e-5)
