@@ -5,9 +5,12 @@ or a function. Every module is traced for itself, inner ones first, so that a ne
 still gives up the pairs inside its blocks.
 """
 
+import inspect
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
@@ -255,15 +258,17 @@ class _Swapping:
 _NOT_ACTIVATED = "no activation follows it"
 
 
-def _trace(module: nn.Module, *, keep: bool = False) -> fx.Graph | None:
-    """What `module` computes, None where that depends on its input or cannot be seen.
+def _trace(
+    module: nn.Module, *, keep: bool = False, left_out: Mapping[str, Any] | None = None
+) -> fx.Graph | None:
+    """What `module` computes, None where that depends on its input or cannot be seen; arguments `left_out` are fixed.
 
     Constants that its code makes become attributes of the module: with `keep` they stay, and move with it between
     devices.
     """
     before = set(vars(module))
     try:
-        return _Tracer().trace(module)
+        return _Tracer().trace(module, dict(left_out) if left_out else None)
     except Exception:  # noqa: BLE001 - tracing runs the user's code on stand-ins: it may fail in any way
         return None
     finally:
@@ -314,6 +319,8 @@ def _behind_conv(module: nn.Module, node: fx.Node) -> bool:
 def _cannot_rewrite(module: nn.Module) -> str:
     """Why the module's code must stay; empty where it may be replaced by what was traced."""
     graph = _trace(module)
+    if graph is not None and _asks_for_arguments(module, graph):
+        return "its activation is shared or a function, in code that depends on an optional argument"
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.train(not module.training)
@@ -324,6 +331,30 @@ def _cannot_rewrite(module: nn.Module) -> str:
     if other is None or str(other) != str(graph):
         return "its activation is shared or a function, in code that differs between training and evaluation"
     return ""
+
+
+def _asks_for_arguments(module: nn.Module, graph: fx.Graph) -> bool:
+    """Whether the code does something else where optional arguments are left out: their stand-ins are never None."""
+    arguments = inspect.signature(module.forward).parameters.values()
+    left_out = {a.name: a.default for a in arguments if a.default is not inspect.Parameter.empty}
+    if not left_out:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arguments that the tracer cannot check
+        without = _trace(module, left_out=left_out)
+    return without is None or _calls(without, left_out) != _calls(graph, left_out)
+
+
+def _calls(graph: fx.Graph, values: Mapping[str, Any]) -> list[str]:
+    """Everything that is called, in order, but for the tracer's checks; arguments in `values` are those values."""
+    checks = {node for node in graph.nodes if "_assert" in str(node.target)}
+    checks |= {node for node in graph.nodes if node.users and checks.issuperset(node.users)}
+
+    def known(node: fx.Node) -> Any:
+        return values.get(str(node.target), node.name) if node.op == "placeholder" else node.name
+
+    called = [node for node in graph.nodes if node.op != "placeholder" and node not in checks]
+    return [f"{n.target}{fx.node.map_arg(n.args, known)}{fx.node.map_arg(n.kwargs, known)}" for n in called]
 
 
 def _targets(graph: fx.Graph) -> list[str]:

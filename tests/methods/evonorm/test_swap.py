@@ -177,6 +177,31 @@ def test_a_network_with_another_forward_can_be_copied_and_pickled(again) -> None
     assert set(other.state_dict()) == set(model.state_dict())
 
 
+def test_code_that_asks_whether_an_argument_was_given_stays() -> None:
+    class Masked(Functional):
+        def forward(
+            self, x: torch.Tensor, mask: torch.Tensor | None = None, scale: float = 2.0
+        ) -> torch.Tensor:
+            x = F.relu(self.bn(self.conv(x)))
+            return x * scale if mask is None else x * mask
+
+    swap = swap_norm_act(Masked())
+    assert "optional argument" in reasons(swap)["bn"]
+    swap.model(IMAGES)
+
+
+def test_optional_arguments_stay_optional() -> None:
+    class Scaled(Functional):
+        def forward(self, x: torch.Tensor, scale: float = 2.0, *, shift: float = 0.0) -> torch.Tensor:
+            return F.relu(self.bn(self.conv(x))) * scale + shift
+
+    swap = swap_norm_act(Scaled())
+    assert swap.replaced == ("bn",)
+    expected = swap.model.bn(swap.model.conv(IMAGES))
+    assert torch.equal(swap.model(IMAGES), expected * 2)
+    assert torch.equal(swap.model(IMAGES, 3.0, shift=1.0), expected * 3 + 1)
+
+
 def test_looking_at_a_network_leaves_no_attributes_in_it() -> None:
     model = Whole()
     model.bn = nn.Identity()
