@@ -236,7 +236,8 @@ class History(Sequence[Trial]):
             }
             for trial in self._trials
         ]
-        return pd.DataFrame(rows)
+        always = ["number", "state", "feasible", "step", "seconds", "cause"]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=always)
 
     # -- growing (for the Study and for records that load) ---------------------------------------------------
 

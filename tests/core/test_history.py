@@ -41,6 +41,8 @@ def test_to_frame_has_a_row_a_trial() -> None:
     frame = History.of(SPACE, np.full((3, 2), 0.5), np.arange(3.0)).to_frame()
     assert list(frame["metrics.y0"]) == [0.0, 1.0, 2.0]
     assert list(frame["config.x"]) == [0.5] * 3
+    empty = History.of(SPACE, np.empty((0, 2)), np.empty(0)).to_frame()
+    assert set(empty) == {c for c in frame if "." not in c}
 
 
 def test_of_takes_configurations_too() -> None:
