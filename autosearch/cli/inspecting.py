@@ -48,12 +48,16 @@ def status(study_file: StudyPath, as_json: AsJson = False, overrides: Overrides 
     if as_json:
         json_out(_facts(record, history))
         return Exit.DONE
+    from autosearch.core import State
     from autosearch.reporting.standing import Tally, lines
 
     out(f"study: {record.name}")
     out(f"record: {record.location}")
-    for label, words in lines(history, Tally.of(history)):
+    tally = Tally.of(history)
+    for label, words in lines(history, tally):
         out(f"{label}: {words}")
+    if tally.counts[State.RUNNING] and getattr(record, "driven", None) is False:
+        out("driver: none is left; what counts as running goes on with `autosearch run`")
     return Exit.DONE
 
 
@@ -66,6 +70,7 @@ def _facts(record: "Record", history: "History") -> dict[str, Any]:
     return {
         "study": record.name,
         "record": record.location,
+        "driven": getattr(record, "driven", None),
         "objectives": list(history.problem.metric_names),
         "trials": _counts(history),
         "spent": spent,

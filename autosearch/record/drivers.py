@@ -179,6 +179,15 @@ def _refresh_for_ever(held: "weakref.ref[DriverRow]", stop: threading.Event) -> 
         del row
 
 
+def works_on(engine: sa.Engine, study: str) -> bool:
+    """Whether a driver works on the study; writes nothing."""
+    if not sa.inspect(engine).has_table(DRIVERS.name):
+        return False
+    with engine.connect() as connection:
+        held = connection.execute(sa.select(DRIVERS).where(DRIVERS.c.study == study)).first()
+        return held is not None and not _is_dead(held, _now(connection))
+
+
 def _now(connection: sa.Connection) -> float:
     """The database's clock, seconds."""
     moment = connection.execute(sa.select(sa.func.current_timestamp(type_=sa.DateTime()))).scalar_one()

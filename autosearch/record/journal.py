@@ -12,7 +12,7 @@ from typing import Any
 from autosearch.core.errors import RecordError
 from autosearch.core.records import Json
 from autosearch.record import replay
-from autosearch.record.locks import DriverLock, WriteLock
+from autosearch.record.locks import DriverLock, WriteLock, works_on
 from autosearch.record.replay import Replay
 from autosearch.record.store import Change, Draft, Row, StudyRow
 
@@ -113,6 +113,9 @@ class JournalStore:
             raise RecordError(f"{self.location}: cannot be read: {error.strerror}") from error
 
     # -- reading -------------------------------------------------------------------------------------------
+
+    def driven(self, study: str) -> bool | None:  # noqa: ARG002 - one driver has the whole file
+        return works_on(self._path)
 
     def studies(self) -> dict[str, StudyRow]:
         self._follow()

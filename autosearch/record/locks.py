@@ -100,6 +100,27 @@ def _holder(fd: int) -> str:
     return f"another driver (process {pid} on {host})"
 
 
+def works_on(path: Path) -> bool | None:
+    """Whether a driver works on the journal, without touching its lock; None where this machine cannot tell."""
+    real = Path(os.path.realpath(path))
+    try:
+        found = json.loads(real.with_name(real.name + ".driver").read_bytes())
+        pid, host = int(found["pid"]), str(found["host"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if host != socket.gethostname():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _drop_in_child() -> None:
     # A forked child (a data loader's worker) shares the lock: it must not outlive the driver there.
     for lock in list(_open_locks):

@@ -20,6 +20,9 @@ class OptunaStore:
 
     folder = None
 
+    def driven(self, study: str) -> bool | None:  # noqa: ARG002
+        return None
+
     def __init__(self, storage: BaseStorage, location: str) -> None:
         self.storage = storage
         self.location = location

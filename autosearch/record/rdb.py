@@ -22,7 +22,7 @@ from sqlalchemy import event
 
 from autosearch.core.errors import RecordError
 from autosearch.core.records import Json
-from autosearch.record.drivers import DriverRow
+from autosearch.record.drivers import DriverRow, works_on
 from autosearch.record.optuna_store import quiet, studies_of
 from autosearch.record.store import Change, Draft, Row, Status, StudyRow
 
@@ -169,6 +169,10 @@ class RdbStore:
             metadata.reflect(self._engine, only=TABLES)
             self._tables = {name: metadata.tables[name] for name in TABLES}
             self._driver = DriverRow(self._engine, driver_of, self.location)
+
+    def driven(self, study: str) -> bool | None:
+        with self._explained():
+            return works_on(self._engine, study)
 
     # -- writing -------------------------------------------------------------------------------------------
 

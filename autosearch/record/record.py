@@ -258,6 +258,11 @@ class StudyRecord:
                 found[study.name.removeprefix(f"{self.name}/")] = stage.history()
         return found
 
+    @property
+    def driven(self) -> bool | None:
+        """Whether a driver works on the study now, its stages included; None where that cannot be told."""
+        return self.store.driven(self.name.partition("/")[0])
+
     def close(self) -> None:
         """Let go of locks; safe to call twice. Stages leave them to their study."""
         if self._owner:

@@ -119,6 +119,10 @@ class Store(Protocol):
         """Every study by name."""
         ...
 
+    def driven(self, study: str) -> bool | None:
+        """Whether a driver works on a study now; None where that cannot be told."""
+        ...
+
     def create_study(self, name: str, directions: Sequence[int]) -> int:
         """A new study's id; directions are 1 for minimize, 2 for maximize."""
         ...

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 
 from autosearch.core import RecordError, State, StudyLockedError, Trial
 from autosearch.record import open_journal, read_history
-from autosearch.record.locks import DriverLock, WriteLock
+from autosearch.record.locks import DriverLock, WriteLock, works_on
 
 from .lives import CONFIG, Driver, every_kind, problem
 
@@ -530,3 +531,21 @@ def test_a_line_that_was_changed_is_refused_and_not_believed(tmp_path: Path, old
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(RecordError):
         read_history(path, "study")
+
+
+def test_a_reader_sees_whether_a_driver_works_on_the_journal(tmp_path: Path) -> None:
+    path, lock = journal(tmp_path), journal(tmp_path).with_name(journal(tmp_path).name + ".driver")
+    assert works_on(path) is False
+    driver = start(tmp_path)
+    reader = open_journal(str(path), "study", None, read_only=True)
+    assert reader.driven is True
+    driver.record.close()
+    assert reader.driven is False
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = {"pid": ended.pid, "host": socket.gethostname()}
+    lock.write_text(json.dumps(here))
+    assert reader.driven is False, "it was killed"
+    for text in (json.dumps({**here, "host": "elsewhere"}), "", "{}"):
+        lock.write_text(text)
+        assert reader.driven is None, text

@@ -231,6 +231,17 @@ def test_of_two_that_find_a_dead_row_one_takes_it(
     first.release()
 
 
+def test_a_reader_sees_whether_a_driver_works_on_the_study(engine: sa.Engine, tmp_path: Path) -> None:
+    assert not drivers.works_on(engine, "study"), "there is no table yet"
+    driver = DriverRow(engine, "study", "here")
+    assert drivers.works_on(engine, "study")
+    assert not drivers.works_on(engine, "another")
+    edit(tmp_path, "seen = 0")
+    assert not drivers.works_on(engine, "study"), "it was not seen for long"
+    driver.release()
+    assert not drivers.works_on(engine, "study")
+
+
 # -- the database ------------------------------------------------------------------------------------------
 
 

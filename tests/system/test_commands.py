@@ -76,7 +76,9 @@ def test_a_second_driver_is_refused_by_name(slow: Path) -> None:
         assert second.returncode == 2
         assert str(process.pid) in second.stderr
         assert "Traceback" not in second.stderr
-        assert autosearch("status", slow, cwd=slow.parent).returncode == 0
+        status = autosearch("status", slow, cwd=slow.parent)
+        assert status.returncode == 0
+        assert "driver:" not in status.stdout
     finally:
         process.kill()
         process.communicate()
@@ -87,6 +89,10 @@ def test_a_killed_driver_loses_nothing_and_its_lock_costs_no_time(slow: Path) ->
     wait_for_report(slow.parent, slow, 20)
     process.kill()
     process.communicate()
+    assert (
+        "driver: none is left; what counts as running goes on"
+        in autosearch("status", slow, cwd=slow.parent).stdout
+    )
     began = time.monotonic()
     done = autosearch("run", slow, "--set", "budget.trials=1", cwd=slow.parent)
     assert done.returncode == 0
