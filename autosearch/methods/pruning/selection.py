@@ -44,6 +44,13 @@ def select(
     Raises:
         PruningError: the target cannot be reached.
     """
+    shapes = [tuple(values.shape) for values in scores]
+    if shapes != [(len(group),) for group in groups.groups]:
+        sizes = ", ".join(f"{group.name} ({len(group)},)" for group in groups.groups[:_NAMED])
+        raise PruningError(
+            f"the criterion must give one score for each unit of each group, in order: {sizes}"
+            f"{', …' if len(groups.groups) > _NAMED else ''}; it gave shapes {shapes[:_NAMED]}."
+        )
     for group, values in zip(groups.groups, scores, strict=True):
         if not bool(torch.isfinite(values).all()):
             raise PruningError(f"{group.name}: the criterion gave a score that is no finite number.")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import autosearch
+from autosearch.core import OptionError
 from autosearch.methods.pruning import PruningError
 
 
@@ -75,6 +76,29 @@ def test_weights_that_are_no_numbers_are_refused_and_not_taken_for_equal_ones(cr
         broken[0].weight[0] = float("nan")
     with pytest.raises(PruningError, match="0: the criterion gave a score that is no finite number"):
         autosearch.prune(broken, IMAGE, criterion=criterion)
+
+
+class Scored:
+    def __init__(self, *shapes: int) -> None:
+        self.shapes = shapes
+
+    def scores(self, model: nn.Module, groups: object, context: object) -> list[torch.Tensor]:
+        return [torch.ones(n) for n in self.shapes]
+
+
+@pytest.mark.parametrize("shapes", [(8,), (8, 7), ()])
+def test_scores_that_do_not_fit_the_groups_are_refused(shapes: tuple[int, ...]) -> None:
+    autosearch.prune(network(), IMAGE, criterion=Scored(8, 8))
+    with pytest.raises(PruningError, match="one score for each unit of each group"):
+        autosearch.prune(network(), IMAGE, criterion=Scored(*shapes))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"), [({"p": 2}, "names no `method`"), (object(), "object with `scores`")]
+)
+def test_what_is_no_criterion_is_refused(criterion: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        autosearch.prune(network(), IMAGE, criterion=criterion)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -58,9 +58,16 @@ def build_criterion(given: "str | Mapping[str, Any] | Criterion") -> Criterion:
         OptionError: unknown name, or an option that the criterion does not take.
     """
     if not isinstance(given, str | Mapping):
+        if not callable(getattr(given, "scores", None)):
+            raise OptionError(
+                f"criterion: a name, {{method: NAME, …options}}, or an object with `scores`, got {given!r}.",
+                "criterion",
+            )
         return given
     options = {} if isinstance(given, str) else dict(given)
     name = given if isinstance(given, str) else options.pop("method", None)
+    if name is None:
+        raise OptionError("criterion: the mapping names no `method`.", "criterion")
     try:
         made: Callable[..., Criterion] = plugins.load("criteria", str(name))
     except ResolveError as error:
