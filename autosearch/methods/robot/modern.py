@@ -210,9 +210,9 @@ def _arm(
         return "surrogate"
     arms = ARMS if candidates.scored else ARMS[:1]
     shares = {arm: max(0.0, proof[arm]) ** 2 * _SHARE[arm] for arm in arms}
-    if max(proof.values()) < settings.signal:
-        return None
     whole = sum(shares.values())
+    if max(proof.values()) < settings.signal or not whole > 0:
+        return None
     total = 1 + sum(followed.get(arm, 0) for arm in arms)
     return max(arms, key=lambda arm: shares[arm] / whole * total - followed.get(arm, 0))
 

@@ -121,6 +121,14 @@ def test_noise_hands_over_to_evolution() -> None:
     assert all("mutation" in info["reason"] or "at random" in info["reason"] for info in late)
 
 
+def test_equal_results_hand_over_to_evolution_whatever_signal_is_asked_for() -> None:
+    study = Study(SPACE, {"acc": "maximize"}, searcher=RobotSearcher(signal=0.0), budget={"trials": 14})
+    study.history.stages = {"scores": scores(noisy_columns())}
+    while trials := study.next(1):
+        study.tell(trials[0], {"acc": 0.1})
+    assert study.history[13].info["arm"] == "evolution"
+
+
 def test_architecture_and_other_parameters_are_searched_together() -> None:
     space = SearchSpace(
         {"architecture": CELL, "lr": Float(1e-3, 1.0, log=True), "opt": Categorical(["sgd", "adam"])}
