@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ _INEQUALITIES = (ast.LtE, ast.Lt, ast.GtE, ast.Gt)
 
 _Values = Mapping[str, Value]
 _Step = Callable[[_Values], Value]
+_Link = tuple[_Step, _Step, bool]  # of an inequality: the smaller side, the larger one, whether it is strict
 _BareSpan = tuple[int, int, str]
 
 
@@ -36,7 +38,7 @@ class Expression:
     names: frozenset[str] = field(compare=False, repr=False)
     is_inequality: bool = field(compare=False, repr=False)
     _root: _Step = field(compare=False, repr=False)
-    _margins: tuple[tuple[_Step, _Step], ...] = field(compare=False, repr=False)
+    _margins: tuple[_Link, ...] = field(compare=False, repr=False)
     _scan: Scan = field(compare=False, repr=False)
     _spans: tuple[_BareSpan, ...] = field(compare=False, repr=False)
 
@@ -86,13 +88,19 @@ class Expression:
     def margins(self, values: _Values) -> list[float]:
         """Smaller minus larger side for each link of an inequality chain; `<= 0` means satisfied.
 
+        Of `<` and `>` equal sides are a violation, the smallest there is.
+
         Raises:
             InactiveError: a name without a value was touched.
             ExpressionError: this is no inequality, or it cannot be evaluated.
         """
         if not self._margins:
             raise ExpressionError(f"margins need a chain of <=, <, >= or >, not: {self.text}")
-        return [float(ARITHMETIC[ast.Sub](small(values), large(values))) for small, large in self._margins]
+        differences = [ARITHMETIC[ast.Sub](small(values), large(values)) for small, large, _ in self._margins]
+        return [
+            sys.float_info.min if strict and difference == 0 else float(difference)
+            for difference, (_, _, strict) in zip(differences, self._margins, strict=True)
+        ]
 
     def check_names(self, known: Collection[str], where: Where = ()) -> list[ExpressionError]:
         """One error for every unknown name, and for every known name such as `a/b` written without backticks."""
@@ -161,12 +169,15 @@ def _check_size(body: ast.expr) -> None:
     raise ExpressionError(f"nested too deeply; at most {_MAX_DEPTH} levels are allowed")
 
 
-def _margin_steps(builder: _Builder, body: ast.expr) -> tuple[tuple[_Step, _Step], ...]:
+def _margin_steps(builder: _Builder, body: ast.expr) -> tuple[_Link, ...]:
     if not isinstance(body, ast.Compare) or not all(isinstance(op, _INEQUALITIES) for op in body.ops):
         return ()
     sides = [builder.build(node) for node in (body.left, *body.comparators)]
     links = zip(body.ops, sides, sides[1:], strict=False)
-    return tuple((a, b) if isinstance(op, ast.Lt | ast.LtE) else (b, a) for op, a, b in links)
+    return tuple(
+        (*((a, b) if isinstance(op, ast.Lt | ast.LtE) else (b, a)), isinstance(op, ast.Lt | ast.Gt))
+        for op, a, b in links
+    )
 
 
 class _Builder:

@@ -124,6 +124,15 @@ def test_margins_are_smaller_minus_larger_for_each_link():
     assert Expression.parse("x > 2").margins({"x": 1}) == [1]
 
 
+@pytest.mark.parametrize(
+    ("text", "met"), [("x < 3", False), ("3 > x", False), ("x <= 3", True), ("3 >= x", True)]
+)
+def test_equal_sides_meet_an_inequality_unless_it_is_strict(text, met):
+    expression = Expression.parse(text)
+    assert (expression.margins({"x": 3})[0] <= 0) is met
+    assert expression.evaluate({"x": 3}) is met
+
+
 @pytest.mark.parametrize("text", ["x == 1", "x + 1", "x < 1 and x > 0", "1 < x != 2"])
 def test_margins_of_anything_else_are_refused(text):
     expression = Expression.parse(text)
