@@ -513,6 +513,7 @@ class Study(Serial):
         trials: int | None = None,
         minutes: float | None = None,
         resources: Resources | Mapping[str, Any] | None = None,
+        output: str | Path | None = None,
         runner: str | Mapping[str, Any] = "ray",
         settings: RunSettings | None = None,
         last: Callable[[Job], Stage] | None = None,
@@ -524,8 +525,9 @@ class Study(Serial):
             trials: budget of this study from now on, in place of the constructor's.
             minutes: the same in minutes.
             resources: per trial, and `parallel`.
+            output: folder for checkpoints and logs; none are kept without it.
             runner: name of a runner, or `{method: NAME, …options}`.
-            settings: everything a runner may be told, in place of `resources`.
+            settings: everything a runner may be told, in place of `resources` and `output`.
             last: makes the stage that goes on from the winner, from the winner's job; its name begins with `finally-`.
         """
         if trials is not None or minutes is not None:
@@ -533,7 +535,10 @@ class Study(Serial):
                 arguments.budget({"trials": trials, "minutes": minutes, "cost": self.problem.budget.cost})
             )
         if settings is None:
-            settings = RunSettings(resources=arguments.settings(Resources, resources or {}, "resources"))
+            settings = RunSettings(
+                output=None if output is None else Path(output).absolute(),
+                resources=arguments.settings(Resources, resources or {}, "resources"),
+            )
         if isinstance(objective, Objective):
             work: Objective = objective
         elif callable(objective) or isinstance(objective, str):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import autosearch
 from autosearch.core import Budget, Decision, Job, Keep, Limits, Progress, Retries, RunSettings, State, Study
 from autosearch.runners.common import Interrupts
 from autosearch.runners.inline import InlineRunner
@@ -275,3 +276,19 @@ def test_trials_have_as_many_threads_as_cpus_and_the_caller_keeps_its_own() -> N
     finally:
         torch.set_num_threads(before)
     assert seen == [2]
+
+
+def test_a_function_s_checkpoints_are_kept_where_the_study_is_given_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(config: dict) -> None:
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / "w.txt").write_text(str(config["x"]))
+        autosearch.report({"loss": config["x"]}, step=1, checkpoint=tmp_path / "weights")
+
+    monkeypatch.chdir(tmp_path)  # a path may be relative
+    study = Study({"x": Float(0.0, 1.0)}, {"loss": "minimize"}, searcher="random")
+    best = study.run(train, trials=2, runner="inline", output="out").best
+    assert best.checkpoint is not None
+    assert Path(best.checkpoint).is_relative_to(tmp_path / "out")
+    assert (Path(best.checkpoint) / "w.txt").read_text() == str(best.config["x"])
