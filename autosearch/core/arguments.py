@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from autosearch.core import failures
+from autosearch.core import failures, plugins
 from autosearch.core.errors import ExpressionError, OptionError, StudyError
 from autosearch.core.records import Budget, Failure, Goal
 from autosearch.space import Expression
@@ -40,6 +40,15 @@ def constraint(text: str | Expression, index: int) -> Expression:
             f"a constraint must compare with <= or >=, got {expression.text!r}.", ("constraints", index)
         )
     return expression
+
+
+def plugin(kind: str, given: Any, name: str) -> Any:
+    """A plug-in of a `kind` from what the argument `name` holds; what is wrong with an option names both."""
+    try:
+        return plugins.build(kind, given)
+    except OptionError as error:
+        place = f"{name}.{error.option}" if error.option else name
+        raise OptionError(f"{place}: {error}", error.option) from error
 
 
 def study_name(name: str) -> str:

@@ -102,8 +102,8 @@ class Study(Serial):
             fidelity=fidelity,
             price_per_hour=price_per_hour,
         )
-        self.searcher: Searcher = plugins.build("searchers", searcher)
-        self.scheduler: Scheduler = plugins.build("schedulers", scheduler or "none")
+        self.searcher: Searcher = arguments.plugin("searchers", searcher, "searcher")
+        self.scheduler: Scheduler = arguments.plugin("schedulers", scheduler or "none", "scheduler")
         for part in (self.searcher, self.scheduler):
             if hasattr(part, "check"):
                 part.check(self.problem)

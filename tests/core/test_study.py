@@ -446,6 +446,19 @@ def test_a_trials_seed_depends_on_configuration_and_repetition_alone(make_study:
     assert one.job(one.enqueue({"x": 0.5, "n": 3})).seed != seeds[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"searcher": {"method": "evolution", "popul": 3}}, r"searcher\.popul: unknown option"),
+        ({"searcher": {"method": "evolution", "population": "x"}}, r"searcher\.population: .*valid integer"),
+        ({"scheduler": {"method": "asha", "min": 5, "max": 2}}, r"scheduler\.min: .*must not exceed max"),
+    ],
+)
+def test_a_wrong_option_is_named_with_whose_it_is(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Study({"x": [0, 1]}, {"loss": "minimize"}, **arguments)
+
+
 def test_the_schedulers_options_set_where_a_trial_is_complete(make_study: Make) -> None:
     study = make_study(scheduler={"method": "asha", "min": 2, "max": 6}, fidelity=(None, 20))
     assert study.problem.fidelity == (2, 6)
