@@ -210,7 +210,7 @@ def test_goes_on_when_every_trial_failed():
     builder = Builder(SQUARE)
     history = optimise(BayesianSearcher(), builder, lambda c: "crash", 12)
     assert len(history) == 12
-    assert "no trial has a result yet" in BayesianSearcher().suggest(history, 1)[0].info["reason"]
+    assert "no trial has succeeded" in BayesianSearcher().suggest(history, 1)[0].info["reason"]
 
 
 def test_repeated_points_with_different_values_do_not_break_the_fit():
