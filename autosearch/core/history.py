@@ -153,7 +153,7 @@ class History(Sequence[Trial]):
     @property
     def elapsed_s(self) -> float:
         """Study time at the last event known of any trial, seconds."""
-        own = max((trial.started_s + trial.seconds for trial in self._trials), default=0.0)
+        own = max((trial.started_s + trial.idle_s + trial.seconds for trial in self._trials), default=0.0)
         return max(own, sum(stage.elapsed_s for stage in self._counted))
 
     @property

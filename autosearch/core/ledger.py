@@ -61,12 +61,14 @@ class Ledger:
         # Without a checkpoint of its own it starts where it first did: at 0, or at its parent's checkpoint.
         step = trial.checkpoint_step if trial.checkpoint else trial.transitions[0].step
         running = Transition(self.history.events, State.RUNNING, step)
+        now = self.clock.elapsed_s
         trial = dataclasses.replace(
             trial,
             state=State.RUNNING,
             transitions=(*trial.transitions, running),
             seen=self.history.events if fresh else trial.seen,
-            started_s=self.clock.elapsed_s if fresh else trial.started_s,
+            started_s=now if fresh else trial.started_s,
+            idle_s=0.0 if fresh else max(0.0, now - trial.started_s - trial.seconds),
             until=trial.until if until is None else until,
         )
         self._amend(trial)

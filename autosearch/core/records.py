@@ -154,6 +154,7 @@ class Trial:
         failure: why it failed; None unless failed.
         attempts: causes of the attempts that were lost before the present one.
         started_s: study time at which it first ran, seconds.
+        idle_s: study time from then on in which it did not run: paused, or waiting for its next attempt.
         seconds: running time over all attempts.
         batch: (index, size) among the suggestions made at once.
     """
@@ -179,6 +180,7 @@ class Trial:
     started_s: float = field(default=0.0, repr=False)
     seconds: float = 0.0
     batch: tuple[int, int] = field(default=(0, 1), repr=False)
+    idle_s: float = field(default=0.0, repr=False)
 
     @property
     def nested(self) -> dict[str, Any]:

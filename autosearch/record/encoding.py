@@ -184,6 +184,8 @@ def _standing(trial: Trial) -> dict[str, Json]:
         "started": trial.started_s,
         "seconds": trial.seconds,
     }
+    if trial.idle_s:
+        standing["idle"] = trial.idle_s
     if trial.metrics != (trial.reports[-1].metrics if trial.reports else {}):
         standing["metrics"] = packing.numbers(trial.metrics)
     if trial.data:
@@ -290,6 +292,7 @@ def _trial(problem: Problem, number: int, row: Row) -> Trial:
         failure=Failure(*standing["failure"]) if "failure" in standing else None,
         attempts=tuple(standing.get("attempts", ())),
         started_s=standing["started"],
+        idle_s=standing.get("idle", 0.0),
         seconds=reports[-1].seconds if late else standing["seconds"],
         batch=tuple(born.get("batch", (0, 1))),
     )
@@ -314,7 +317,7 @@ def _sound(problem: Problem, trial: Trial) -> Trial:
     real = {
         "values": [*values, *trial.violations],
         "metrics": [*trial.metrics.values(), *(n for r in reports for n in r.metrics.values())],
-        "seconds": [trial.started_s, trial.seconds, *(r.seconds for r in reports)],
+        "seconds": [trial.started_s, trial.idle_s, trial.seconds, *(r.seconds for r in reports)],
     }
     for kinds, groups in (((int,), whole), ((int, float), real)):
         for name, found in groups.items():

@@ -283,6 +283,34 @@ def test_study_time_goes_on_over_sessions(make_study: Make) -> None:
     assert later.history[0].seconds == 40
 
 
+def test_study_time_goes_on_after_a_pause_and_a_kill(tmp_path: Path) -> None:
+    def opened(scheduler: ScriptedScheduler, clock: Ticks) -> Study:
+        return Study(
+            SPACE,
+            {"loss": "minimize"},
+            searcher=DrawSearcher(),
+            scheduler=scheduler,
+            storage=tmp_path / "s.journal",
+            clock=clock,
+        )
+
+    clock = Ticks()
+    with opened(ScriptedScheduler({(0, 1): Decision.PAUSE}), clock) as study:
+        first, second = study.ask(2)
+        clock.now += 10
+        study.report(first, {"loss": 1.0}, step=1)
+        study.tell(first)
+        clock.now += 90
+        study.tell(second, 1.0)
+        study.start([Suggestion(resume=0)])
+        clock.now += 40
+        study.report(0, {"loss": 0.5}, step=2)
+        assert study.elapsed_s == 140
+    with opened(ScriptedScheduler(), Ticks()) as later:
+        assert later.elapsed_s == 140
+        assert later.history[0].seconds == 50
+
+
 def test_minutes_and_cost_end_the_study(make_study: Make) -> None:
     clock = Ticks()
     study = make_study(clock=clock, budget={"cost": 2.0}, price_per_hour=3600.0)
