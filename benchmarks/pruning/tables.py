@@ -44,7 +44,8 @@ def _speed_ups(size: str) -> list[str]:
 
 
 def _table(title: str, size: str, lines: list[list[str]]) -> str:
-    return table([title, *(f"{float(s):g}x" for s in _speed_ups(size))], lines)
+    measured = [line for line in lines if any(line[1:])]
+    return table([title, *(f"{float(s):g}x" for s in _speed_ups(size))], measured)
 
 
 def _accuracies(size: str) -> str:

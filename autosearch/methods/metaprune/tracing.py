@@ -6,6 +6,7 @@ nodes of the branch that was computed last and ties the other branch to it by co
 """
 
 import contextlib
+import inspect
 import io
 import math
 import operator
@@ -78,7 +79,10 @@ def trace(
     layouts = find_attention(model, attention or {})
     tracer = _Tracer(layouts)
     try:
-        module = fx.GraphModule(model, tracer.trace(model))
+        # A stand-in for an argument that is left out would not be None, and lead another way through the code.
+        arguments = list(inspect.signature(model.forward).parameters.values())[1:]
+        left_out = {a.name: a.default for a in arguments if a.default is not inspect.Parameter.empty}
+        module = fx.GraphModule(model, tracer.trace(model, left_out))
         # What fails is said below; torch prints it besides.
         with torch.no_grad(), evaluating(model), contextlib.redirect_stderr(io.StringIO()):
             ShapeProp(module).propagate(example_inputs)
