@@ -16,6 +16,7 @@ from autosearch.tasks.splits import split_order
 
 Examples = tuple[torch.Tensor, torch.Tensor]
 Arrays = tuple[np.ndarray, np.ndarray]
+Parts = tuple[Arrays, Arrays, Arrays]
 
 _DATA_VARIABLE = "AUTOSEARCH_DATA"
 
@@ -199,6 +200,17 @@ def _load_images(
         place = find_files(source.folder, source.files, data_dir, name)
         published = source.read(place)
         parts = _two_parts(published["train"], published["test"], source.val_share, split_seed)
+    return image_dataset(parts, image_size, train_size, val_size)
+
+
+def image_dataset(
+    parts: Parts, image_size: int | None, train_size: int | None, val_size: int | None
+) -> Dataset:
+    """Images NCHW, uint8 or float, as `load_images` gives them.
+
+    Raises:
+        OptionError: for a size that does not fit.
+    """
     train, val, test = parts
     train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
     inputs = [_pooled(part[0], image_size) for part in (train, val, test)]
@@ -239,7 +251,17 @@ def _load_table(name: str, train_size: int | None, val_size: int | None, split_s
     table = getattr(datasets, f"load_{name}")()
     classes = 0 if name in NUMBER_TABLES else len(table.target_names)
     columns, target = np.asarray(table.data, np.float64), np.asarray(table.target)
-    train, val, test = _three_parts((columns, target), split_seed, stratified=classes > 0)
+    parts = _three_parts((columns, target), split_seed, stratified=classes > 0)
+    return table_dataset(parts, classes, train_size, val_size)
+
+
+def table_dataset(parts: Parts, classes: int, train_size: int | None, val_size: int | None) -> Dataset:
+    """Rows of numbers, float64, as `load_table` gives them; targets are numbers where there are no `classes`.
+
+    Raises:
+        OptionError: for a size that does not fit.
+    """
+    train, val, test = parts
     train, val = _first(train, train_size, "train_size"), _first(val, val_size, "val_size")
     mean, deviation = train[0].mean(axis=0), train[0].std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
@@ -314,7 +336,7 @@ def _load_text(path: Path, train_size: int | None, val_size: int | None) -> Data
     return Dataset(splits[0], splits[1], splits[2], classes=len(vocabulary))
 
 
-def _three_parts(data: Arrays, seed: int, *, stratified: bool = True) -> tuple[Arrays, Arrays, Arrays]:
+def _three_parts(data: Arrays, seed: int, *, stratified: bool = True) -> Parts:
     """Training, validation and test part of data in one piece."""
     inputs, targets = data
     size = len(inputs)
@@ -324,7 +346,7 @@ def _three_parts(data: Arrays, seed: int, *, stratified: bool = True) -> tuple[A
     return _take(data, train), _take(data, val), _take(data, test)
 
 
-def _two_parts(data: Arrays, test: Arrays, val_share: float, seed: int) -> tuple[Arrays, Arrays, Arrays]:
+def _two_parts(data: Arrays, test: Arrays, val_share: float, seed: int) -> Parts:
     """Training and validation part of a published training set, beside the published test set."""
     order = split_order(data[1], len(data[1]), seed)
     n_val = round(len(order) * val_share)
@@ -344,12 +366,14 @@ def _first(part: Arrays, size: int | None, option: str) -> Arrays:
 
 
 def _pooled(images: np.ndarray, size: int | None) -> torch.Tensor:
-    """Images in [0, 1], averaged down to `size` pixels a side."""
-    x = torch.from_numpy(images.astype(np.float32)) / 255
-    if size is None or size == x.shape[-1]:
+    """Images averaged down to `size` pixels a side; bytes become numbers in [0, 1]."""
+    x = torch.from_numpy(images.astype(np.float32))
+    if images.dtype == np.uint8:
+        x /= 255
+    high, wide = x.shape[-2:]
+    if size is None or size == high == wide:
         return x
-    if not 1 <= size <= x.shape[-1] or x.shape[-1] % size:
-        raise OptionError(
-            f"image_size: must divide the images' {x.shape[-1]} pixels, got {size}.", "image_size"
-        )
+    if high != wide or not 1 <= size <= wide or wide % size:
+        pixels = wide if high == wide else f"{high} by {wide}"
+        raise OptionError(f"image_size: must divide the images' {pixels} pixels, got {size}.", "image_size")
     return torch.nn.functional.avg_pool2d(x, x.shape[-1] // size)

@@ -11,6 +11,7 @@ from autosearch.tasks.augmentation import Augmentation
 from autosearch.tasks.classification import Classification
 from autosearch.tasks.datasets import Dataset, check_image_dataset, load_images
 from autosearch.tasks.models import IMAGE_MODELS, Builder
+from autosearch.tasks.own_data import check_own, is_own, load_own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class ImageClassification(Classification):
     """Trains an image classifier and reports `val_accuracy` and `val_loss` after each epoch.
 
     All arguments are listed at `TrainingTask`; these come on top. `dataset` is digits, fashion_mnist, mnist, cifar10 or
-    cifar10_subset, `model` mlp, cnn, resnet, preact_resnet, vgg, mobilenet_v2, or one for architectures.
+    cifar10_subset, or a function of your own, `./file.py:name` (see `load_own`); `model` mlp, cnn, resnet,
+    preact_resnet, vgg, mobilenet_v2, or one for architectures.
 
     Attributes:
         image_size: pixels a side after average pooling, None for the data's own.
@@ -43,9 +45,23 @@ class ImageClassification(Classification):
         self._augmentation(classes=1)
 
     def check_data(self) -> None:
-        check_image_dataset(self.dataset, self.data_dir)
+        if is_own(self.dataset):
+            check_own(self.dataset, self.code_folder)
+        else:
+            check_image_dataset(self.dataset, self.data_dir)
 
     def load(self) -> Dataset:
+        if is_own(self.dataset):
+            return load_own(
+                self.dataset,
+                self.code_folder,
+                images=True,
+                classes=True,
+                image_size=self.image_size,
+                train_size=self.train_size,
+                val_size=self.val_size,
+                split_seed=self.split_seed,
+            )
         return load_images(
             self.dataset,
             data_dir=self.data_dir,

@@ -96,7 +96,7 @@ class TrainingTask(ABC):
     through the plain network; `peak_memory_mb`, on a CPU that of the process so far. The step is the epoch.
 
     Attributes:
-        dataset: name of the data.
+        dataset: name of the data, or the user's own, `./file.py:name`, in tasks for images and tables (see `load_own`).
         model: name of the network, or the user's own, `./file.py:name`: a function of the shape of an example and the
             number of outputs, with `architecture` and other of the options below as keywords where it takes them.
         epochs: passes over the training data; the lr schedule spans them.
@@ -436,14 +436,15 @@ class TrainingTask(ABC):
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network named by `model` with this task's options."""
         options = {name: getattr(self, name) for name in self.model_arguments}
-        return build_model(self.models, self.model, shape, outputs, options, self._code_folder)
+        return build_model(self.models, self.model, shape, outputs, options, self.code_folder)
 
     def model_options(self, model: str) -> Mapping[str, inspect.Parameter]:
         """The options that the network called `model` takes."""
-        return model_options(self.models, model, self._code_folder)
+        return model_options(self.models, model, self.code_folder)
 
     @property
-    def _code_folder(self) -> Path | None:
+    def code_folder(self) -> Path | None:
+        """What files of the user's code are relative to; None for the directory of the process."""
         return None if self.folder is None else Path(self.folder)
 
     # -- checks --------------------------------------------------------------------------------------------
