@@ -21,7 +21,7 @@ FRAGMENTS = [text for language, text in BLOCKS if language == "yaml" and not tex
 SHELL = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.strip()]
 SMALL = ["budget.trials=2", "resources.runner=inline", "resources.parallel=1", "run.epochs=1"]
 # What makes the search itself small, by the study's name.
-SMALLER = {"cells": ["searcher={method: robot, enumerate: 0, pool: 20, block: 10, metrics: [params]}"]}
+SMALLER = {"cells": ["searcher={method: robot, pool: 20, block: 10, metrics: [params]}"]}
 AROUND = """\
 study: fragment
 objectives: {accuracy: maximize}

@@ -36,7 +36,7 @@ SIZES = {
         *("run.epochs=1", "run.train_size=200", "run.val_size=100"),
         *(
             "finally.epochs=1",
-            "searcher.parts.architecture.*={method: robot, enumerate: 0, pool: 20, metrics: [params]}",
+            "searcher.parts.architecture.*={method: robot, pool: 20, metrics: [params]}",
         ),
     ],
     "function": ["scheduler={method: asha, min: 2, max: 3}"],
@@ -47,6 +47,7 @@ SIZES = {
         "run.meta={data_models: 2, epochs: 1, residual: 0.01}",
     ],
     "optuna_objective": [],
+    "own_data": ["run.epochs=2", "scheduler=null", "finally.epochs=1"],
     "own_network": ["scheduler={method: asha, min: 2, max: 3}"],
     "pbt": [
         "budget.trials=4",
