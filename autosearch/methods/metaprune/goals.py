@@ -45,14 +45,16 @@ class DataModel:
         model: a copy in evaluation mode, whose parameters take no gradient.
         schema: of its graph.
         groups: of its channels.
+        ignore: modules that stay whole.
     """
 
     model: nn.Module
     schema: GraphSchema
     groups: Groups
+    ignore: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: nn.Module, example_inputs: torch.Tensor) -> "DataModel":
+    def of(cls, model: nn.Module, example_inputs: torch.Tensor, ignore: tuple[str, ...] = ()) -> "DataModel":
         """A copy of `model` with its graph and its groups traced.
 
         Raises:
@@ -61,7 +63,8 @@ class DataModel:
         model = copy.deepcopy(model).eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        return cls(model, trace(model, example_inputs), find_groups(model, example_inputs))
+        groups = find_groups(model, example_inputs, ignore=ignore)
+        return cls(model, trace(model, example_inputs), groups, ignore)
 
 
 class Goal(Protocol):
@@ -155,7 +158,8 @@ class Removed:
             for name, parameter in whole.named_parameters():
                 parameter.requires_grad_(True).copy_(changed[name])
         example = batches[0][0][:_EXAMPLES]
-        pruner = Pruner(whole, example, options, seed=derive_seed(seed, "criterion") % 2**31)
+        drawn_by = derive_seed(seed, "criterion") % 2**31
+        pruner = Pruner(whole, example, options, ignore=data.ignore, seed=drawn_by)
         pruner.step(1.0, batches, self._loss)
         left = remaining(data.model, changed, pruner.kept)
         network = pruner.model

@@ -75,12 +75,14 @@ class MetaTraining:
         task: that trains what is left.
         options: of the metanetwork and its training.
         pruning: how channels go.
+        ignore: modules that stay whole.
         histories: of finished stages.
     """
 
     task: TrainingTask
     options: MetaOptions
     pruning: PruneOptions = dataclasses.field(default_factory=PruneOptions)
+    ignore: tuple[str, ...] = ()
     histories: Mapping[str, History] = dataclasses.field(default_factory=dict)
 
     reusable: ClassVar[bool] = True
@@ -99,7 +101,7 @@ class MetaTraining:
         networks = load_data_models(self.task, self.histories["data_models"])
         learnt = networks[: len(networks) - self.options.held_out]
         example = batches_of(self.task, 1, 0)[0][0]
-        models = [DataModel.of(network, example) for network in learnt]
+        models = [DataModel.of(network, example, self.ignore) for network in learnt]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(job.seed, "metanetwork") % 2**63)
             metanetwork = self.options.build(_joined([model.schema.family for model in models]))
@@ -146,12 +148,14 @@ class Choice:
         task: that trains what is left.
         options: of the metanetwork and its training.
         pruning: how; the targets are the speed-ups.
+        ignore: modules that stay whole.
         histories: of finished stages.
     """
 
     task: TrainingTask
     options: MetaOptions
     pruning: PruneOptions = dataclasses.field(default_factory=PruneOptions)
+    ignore: tuple[str, ...] = ()
     histories: Mapping[str, History] = dataclasses.field(default_factory=dict)
 
     reusable: ClassVar[bool] = True
@@ -200,7 +204,7 @@ class Choice:
         found = []
         for speed_up in self.options.speed_ups:
             options = dataclasses.replace(self.pruning, target={"macs": 1 / speed_up}, ratios={}, steps=1)
-            pruner = Pruner(easier, scored[0][0], options, seed=seed % 2**31)
+            pruner = Pruner(easier, scored[0][0], options, ignore=self.ignore, seed=seed % 2**31)
             pruner.step(1.0, scored, self.task.loss())
             recalibrate(pruner.model, scored)
             found.append(self._train(pruner.model, 1, seed))

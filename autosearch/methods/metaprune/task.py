@@ -61,6 +61,7 @@ class MetaPruneTask(PruneTask):
             epochs=self.epochs,
             train=self.train,
             target={"macs": options.initial},
+            ignore=self.ignore,
             data_dir=self.data_dir,
             folder=self.folder,
         )
@@ -71,11 +72,11 @@ class MetaPruneTask(PruneTask):
         count = options.data_models
         return [
             *found,
-            Stage("data_models", indices, models, _each(count), Budget(trials=count), (goal,), keep=count),
+            Stage("data_models", indices, models, "grid", Budget(trials=count), (goal,), keep=count),
             Stage(
                 "meta_training",
                 SearchSpace({}),
-                MetaTraining(after, options, self.options),
+                MetaTraining(after, options, self.options, self.ignore),
                 "random",
                 Budget(trials=1),
                 (Goal("loss"),),
@@ -85,8 +86,8 @@ class MetaPruneTask(PruneTask):
             Stage(
                 "choice",
                 epochs,
-                Choice(after, options, self.options),
-                _each(len(options.choices)),
+                Choice(after, options, self.options, self.ignore),
+                "grid",
                 Budget(trials=len(options.choices)),
                 (Goal("auc", maximize=True),),
                 needs=("data_models", "meta_training"),
@@ -131,8 +132,3 @@ class MetaPruneTask(PruneTask):
         device = next(model.parameters()).device
         example = batches_of(self.dense, 1, 0)[0][0]
         return MetaNetwork.load(path).to(device).easier(model, trace(model, example))
-
-
-def _each(count: int) -> dict[str, Any]:
-    """Every one of `count` values once; of a parameter with many a grid takes five by itself."""
-    return {"method": "grid", "points": count}
