@@ -19,8 +19,9 @@ class ImageClassification(Classification):
     """Trains an image classifier and reports `val_accuracy` and `val_loss` after each epoch.
 
     All arguments are listed at `TrainingTask`; these come on top. `dataset` is digits, fashion_mnist, mnist, cifar10 or
-    cifar10_subset, or a function of your own, `./file.py:name` (see `load_own`); `model` mlp, cnn, resnet,
-    preact_resnet, vgg, mobilenet_v2, or one for architectures.
+    cifar10_subset, or `./file.py:name`, a function of your own: it returns (images, labels), arrays of the shapes
+    (n, channels, height, width) or (n, height, width) and (n,), or a mapping of train, val and test to such pairs.
+    `model` is mlp, cnn, resnet, preact_resnet, vgg, mobilenet_v2, or one for architectures.
 
     Attributes:
         image_size: pixels a side after average pooling, None for the data's own.

@@ -20,8 +20,9 @@ from autosearch.tasks.training import TrainingTask
 class TabularClassification(Classification):
     """Trains a perceptron on a table and reports `val_accuracy` and `val_loss` after each epoch.
 
-    All arguments are listed at `TrainingTask`; `dataset` is breast_cancer, wine or digits, or a function of your own,
-    `./file.py:name` (see `load_own`).
+    All arguments are listed at `TrainingTask`; `dataset` is breast_cancer, wine or digits, or `./file.py:name`, a
+    function of your own: it returns (rows, labels), arrays (n, columns) and (n,), or a mapping of train, val and test
+    to such pairs.
     """
 
     dataset: str = "breast_cancer"
@@ -41,8 +42,9 @@ class TabularRegression(TrainingTask):
     """Trains a perceptron on a table and reports `val_rmse` and `val_loss` after each epoch.
 
     The target is standardised for training: losses are mean squared errors in its standard deviations, `val_rmse` is
-    in its own unit. All arguments are listed at `TrainingTask`; `dataset` is diabetes, or a function
-    of your own, `./file.py:name` (see `load_own`).
+    in its own unit. All arguments are listed at `TrainingTask`; `dataset` is diabetes, or `./file.py:name`, a
+    function of your own: it returns (rows, numbers), arrays (n, columns) and (n,), or a mapping of train, val and test
+    to such pairs.
     """
 
     dataset: str = "diabetes"

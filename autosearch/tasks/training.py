@@ -96,7 +96,7 @@ class TrainingTask(ABC):
     through the plain network; `peak_memory_mb`, on a CPU that of the process so far. The step is the epoch.
 
     Attributes:
-        dataset: name of the data, or the user's own, `./file.py:name`, in tasks for images and tables (see `load_own`).
+        dataset: name of the data, or the user's own, `./file.py:name`; see the task.
         model: name of the network, or the user's own, `./file.py:name`: a function of the shape of an example and the
             number of outputs, with `architecture` and other of the options below as keywords where it takes them.
         epochs: passes over the training data; the lr schedule spans them.
