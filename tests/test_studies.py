@@ -33,9 +33,10 @@ SIZES = {
     ],
     "fashion_mnist": ["run.epochs=1", "run.train_size=600"],
     "flagship": [
-        *("run.epochs=1", "run.train_size=200", "run.val_size=100"),
+        *("run.epochs=2", "run.train_size=200", "run.val_size=100"),
         *(
             "finally.epochs=1",
+            "scheduler={method: asha, min: 1}",
             "searcher.parts.architecture.*={method: robot, pool: 20, metrics: [params]}",
         ),
     ],

@@ -9,6 +9,8 @@ import numpy as np
 
 # Beyond so many robust standard deviations below the median a value only says "bad": it is bent to a logarithm.
 _KNEE = 3.0
+# Spreads from the center that are told apart; squares of more would overflow.
+_FAR = 1e150
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,13 @@ class Outcome:
             low, high = np.quantile(y, [0.25, 0.75])
             spread = float(high - low) or _root_mean_square(y - center) or 1.0
         knee = _KNEE if bend else np.inf
-        bent = _bend((y - center) / spread, knee)
+        bent = _bend(_apart(y, center, spread), knee)
         scale = float(np.std(bent))
         return cls(center, spread, float(np.mean(bent)), scale if scale > 1e-9 else 1.0, knee)
 
     def forward(self, y: np.ndarray) -> np.ndarray:
         """Z of values y."""
-        return (_bend((y - self.center) / self.spread, self.knee) - self.shift) / self.scale
+        return (_bend(_apart(y, self.center, self.spread), self.knee) - self.shift) / self.scale
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         """Y of model values z."""
@@ -70,9 +72,15 @@ class Outcome:
 
     def slope(self, y: np.ndarray) -> np.ndarray:
         """dz/dy at values y, for carrying standard errors over."""
-        u = (y - self.center) / self.spread
+        u = _apart(y, self.center, self.spread)
         bent = 1 / (1 + np.maximum(-self.knee - u, 0.0)) if np.isfinite(self.knee) else np.ones_like(u)
         return bent / (self.spread * self.scale)
+
+
+def _apart(y: np.ndarray, center: float, spread: float) -> np.ndarray:
+    """Spreads that values lie above the center, at most `_FAR` either way."""
+    with np.errstate(over="ignore"):
+        return np.clip((np.asarray(y) - center) / spread, -_FAR, _FAR)
 
 
 def _bend(u: np.ndarray, knee: float) -> np.ndarray:
