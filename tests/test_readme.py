@@ -66,6 +66,8 @@ def test_parts_of_study_files_make_a_study(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # As in an environment that is activated: its `python` is found.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for path in CODE.glob("*.py"):
         Path(path.name).write_bytes(path.read_bytes())
     around = AROUND.replace("accuracy", "val_accuracy") if "task:" in text else AROUND
