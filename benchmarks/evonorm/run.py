@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from autosearch.core.seeds import derive_rng
 from autosearch.methods.evonorm import VARIANTS, EvoNorm2d
 from autosearch.methods.evonorm.graphs import Graph, published, random_graph

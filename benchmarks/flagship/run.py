@@ -26,6 +26,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import autosearch as asr
 from autosearch.core import Decision, History, Job
 from autosearch.core.ranking import hypervolume
